@@ -1,0 +1,153 @@
+"""Every trigger of the deployment, one thin function each: parse, call one room, respond.
+
+HTTP routes under ``/api`` need a function key, which the Functions host checks. ``/healthz`` is open to anybody and
+says nothing but that the app runs.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable
+from typing import List  # noqa: UP035 - see Messages
+
+import azure.functions as func
+import msgspec
+
+from sync import api, service
+from sync.api import Ask, Reply
+from sync.connection import Connection
+from sync.service import Bridge, Message
+
+QUEUE = "sync-requests"
+STORAGE = "AzureWebJobsStorage"
+
+Messages = func.Out[List[str]]  # noqa: UP006 - the Python worker refuses the built-in generic here
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.FUNCTION)
+_bridges: list[Bridge] = []
+
+
+@app.route("api/status", methods=["GET"])
+async def get_status(req: func.HttpRequest) -> func.HttpResponse:
+    """State, runs, counts, capacity."""
+    return await _answer(lambda: api.get_status(_connection(), _bridge().now()))
+
+
+@app.route("api/settings", methods=["GET"])
+async def get_settings(req: func.HttpRequest) -> func.HttpResponse:
+    """The settings document."""
+    return await _answer(lambda: api.get_settings(_connection()))
+
+
+@app.route("api/settings", methods=["PUT"])
+@app.queue_output("messages", QUEUE, STORAGE)
+async def put_settings(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """Replace the settings document."""
+    return await _answer(lambda: api.put_settings(_connection(), _ask(req), _bridge().now()), messages)
+
+
+@app.route("api/sync", methods=["POST"])
+@app.queue_output("messages", QUEUE, STORAGE)
+async def post_sync(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """Request a run or a preview."""
+    return await _answer(lambda: api.post_sync(_connection(), _ask(req), _bridge().now()), messages)
+
+
+@app.route("api/runs", methods=["GET"])
+async def get_runs(req: func.HttpRequest) -> func.HttpResponse:
+    """Runs, newest first."""
+    return await _answer(lambda: api.get_runs(_connection(), _ask(req)))
+
+
+@app.route("api/runs/{id}", methods=["GET"])
+async def get_run(req: func.HttpRequest) -> func.HttpResponse:
+    """One run."""
+    return await _answer(lambda: api.get_run(_connection(), req.route_params["id"]))
+
+
+@app.route("api/runs/{id}/items", methods=["GET"])
+async def get_items(req: func.HttpRequest) -> func.HttpResponse:
+    """What a run did."""
+    return await _answer(lambda: api.get_items(_connection(), req.route_params["id"], _ask(req)))
+
+
+@app.route("api/runs/{id}/approve", methods=["POST"])
+@app.queue_output("messages", QUEUE, STORAGE)
+async def approve(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """Carry out held deletions."""
+    run_id = req.route_params["id"]
+    return await _answer(lambda: api.post_decision(_connection(), run_id, "approved", _bridge().now()), messages)
+
+
+@app.route("api/runs/{id}/reject", methods=["POST"])
+async def reject(req: func.HttpRequest) -> func.HttpResponse:
+    """Leave held deletions undone."""
+    return await _answer(lambda: api.post_decision(_connection(), req.route_params["id"], "rejected", _bridge().now()))
+
+
+@app.route("api/links", methods=["GET"])
+async def get_links(req: func.HttpRequest) -> func.HttpResponse:
+    """Which Entra object is which PBX object."""
+    return await _answer(lambda: api.get_links(_connection(), _ask(req)))
+
+
+@app.route("api/secrets/{name}", methods=["PUT"])
+@app.queue_output("messages", QUEUE, STORAGE)
+async def put_secret(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """Store a secret in the Key Vault."""
+    name = req.route_params["name"]
+    return await _answer(lambda: api.put_secret(_connection(), name, _ask(req), _bridge().now()), messages)
+
+
+@app.route("api/openapi.json", methods=["GET"])
+async def get_openapi(req: func.HttpRequest) -> func.HttpResponse:
+    """The description of this API."""
+    return await _answer(api.get_openapi)
+
+
+@app.route("healthz", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def healthz(req: func.HttpRequest) -> func.HttpResponse:
+    """The app runs."""
+    return func.HttpResponse("ok", mimetype="text/plain")
+
+
+@app.timer_trigger("timer", "0 * * * * *", use_monitor=False)
+@app.queue_output("messages", QUEUE, STORAGE)
+async def tick(timer: func.TimerRequest, messages: Messages) -> None:
+    """Queue what is due."""
+    _queue(messages, await service.tick(_connection(), _bridge().now()))
+
+
+@app.queue_trigger("message", QUEUE, STORAGE)
+@app.queue_output("messages", QUEUE, STORAGE)
+async def run_sync(message: func.QueueMessage, messages: Messages) -> None:
+    """Execute one run."""
+    request = msgspec.json.decode(message.get_body(), type=Message)
+    bridge = _bridge()
+    _queue(messages, await service.execute(bridge.connection(request.connection), request.run, bridge.now))
+
+
+def _bridge() -> Bridge:
+    """The process's one bridge, opened at the first trigger: a cold start pays only for what it uses."""
+    if not _bridges:
+        _bridges.append(Bridge())
+    return _bridges[0]
+
+
+def _connection() -> Connection:
+    return _bridge().connection()
+
+
+def _ask(request: func.HttpRequest) -> Ask:
+    headers = {name.lower(): value for name, value in request.headers.items()}
+    return Ask(params=dict(request.params), headers=headers, body=request.get_body())
+
+
+async def _answer(work: Callable[[], Awaitable[Reply]], messages: Messages | None = None) -> func.HttpResponse:
+    reply = await api.answered(work)
+    if messages is not None:
+        _queue(messages, reply.messages)
+    return func.HttpResponse(reply.body, status_code=reply.status, headers=reply.headers)
+
+
+def _queue(output: Messages, messages: Iterable[Message]) -> None:
+    encoded = [message.encode() for message in messages]
+    if encoded:
+        output.set(encoded)

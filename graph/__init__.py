@@ -1,0 +1,1 @@
+"""The gateway to Microsoft Graph: credentials, reads as bytes decoded by msgspec, typed errors."""

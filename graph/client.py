@@ -1,0 +1,270 @@
+"""Reads from Microsoft Graph.
+
+msgraph-sdk builds URLs and carries the middleware; answers are taken as bytes and decoded by msgspec, because the SDK's
+own models cost seconds of processor time a page. One place repeats requests: here, bounded, by Graph's ``Retry-After``.
+"""
+
+import logging
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import urlsplit
+
+import msgspec
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
+
+from graph.credentials import ApplicationCredential
+from graph.errors import (
+    BadRequest,
+    ConsentMissing,
+    CredentialsRejected,
+    GraphError,
+    NotFound,
+    ResyncRequired,
+    Retry,
+    Throttled,
+    Unavailable,
+)
+from graph.models import AppRegistration, MemberPage, User, UserPage
+
+if TYPE_CHECKING:
+    from kiota_abstractions.request_information import RequestInformation
+    from msgraph.graph_request_adapter import GraphRequestAdapter
+    from msgraph.graph_service_client import GraphServiceClient
+
+ATTEMPTS = 5
+MAX_PAUSE_SECONDS = 60.0
+"""A longer ``Retry-After`` is not slept through: the run stops and continues later."""
+TIMEOUT_SECONDS = 60.0
+CONNECT_SECONDS = 10.0
+RESYNC_CODES = {"syncstatenotfound", "resyncrequired", "directory_expiredpagetoken", "syncstateinvalid"}
+NATIONAL_HOSTS = {"graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn"}
+MEMBERS_TOP = 999
+
+
+class Graph:
+    """Microsoft Graph as one application sees it. Close it, or use it as an asynchronous context manager.
+
+    Every method raises the errors of ``graph.errors`` and nothing else.
+    """
+
+    def __init__(self, base_url: str, credential: ApplicationCredential) -> None:
+        self._base_url = base_url
+        self._credential = credential
+        self._adapter: GraphRequestAdapter | None = None
+        self._client: GraphServiceClient | None = None
+        self._http: Any = None
+        self.requests = 0
+
+    async def user_pages(self, select: Sequence[str], link: str | None = None) -> AsyncIterator[UserPage]:
+        """The pages of ``users/delta``: the whole directory, or what changed since the delta link ``link``.
+
+        The last page carries the next delta link. ``ResyncRequired`` when ``link`` is no longer good. An entry may come
+        several times; the last one counts.
+        """
+        page = await self._decode(self._delta_request(select, link), UserPage)
+        yield page
+        while page.delta_link is None:
+            if page.next_link is None:
+                raise Unavailable("Graph's page of users carries neither a next link nor a delta link")
+            page = await self._decode(self._delta_request(select, page.next_link), UserPage)
+            yield page
+
+    async def user(self, object_id: str, select: Sequence[str]) -> User | None:
+        """One user; ``None`` when it does not exist or is soft-deleted."""
+        from kiota_abstractions.base_request_configuration import RequestConfiguration
+        from msgraph.generated.users.item.user_item_request_builder import UserItemRequestBuilder
+
+        query = UserItemRequestBuilder.UserItemRequestBuilderGetQueryParameters(select=list(select))
+        builder = self._open().users.by_user_id(object_id)
+        info = builder.to_get_request_information(RequestConfiguration(query_parameters=query))
+        try:
+            return await self._decode(info, User)
+        except NotFound:
+            return None
+
+    async def transitive_user_ids(self, group_id: str) -> AsyncIterator[str]:
+        """The object ids of all users in a group and in the groups nested in it; ``NotFound`` without the group."""
+        from kiota_abstractions.base_request_configuration import RequestConfiguration
+        from msgraph.generated.groups.item.transitive_members.graph_user.graph_user_request_builder import (
+            GraphUserRequestBuilder,
+        )
+
+        query = GraphUserRequestBuilder.GraphUserRequestBuilderGetQueryParameters(
+            select=["id"], count=True, top=MEMBERS_TOP
+        )
+        builder = self._open().groups.by_group_id(group_id).transitive_members.graph_user
+        configuration = RequestConfiguration(query_parameters=query)
+        configuration.headers.add("ConsistencyLevel", "eventual")  # the cast is an advanced query
+        info = builder.to_get_request_information(configuration)
+        while True:
+            page = await self._decode(info, MemberPage)
+            for member in page.value:
+                yield member.id
+            if page.next_link is None:
+                return
+            info = builder.with_url(self._own(page.next_link)).to_get_request_information()
+            info.headers.add("ConsistencyLevel", "eventual")  # links do not carry headers over
+
+    async def app_registration(self, client_id: str) -> AppRegistration | None:
+        """The app registration with its credentials' ends; ``None`` when we may not read it (Application.Read.All)."""
+        from kiota_abstractions.base_request_configuration import RequestConfiguration
+        from msgraph.generated.applications_with_app_id.applications_with_app_id_request_builder import (
+            ApplicationsWithAppIdRequestBuilder,
+        )
+
+        query = ApplicationsWithAppIdRequestBuilder.ApplicationsWithAppIdRequestBuilderGetQueryParameters(
+            select=["id", "appId", "passwordCredentials", "keyCredentials"]
+        )
+        builder = self._open().applications_with_app_id(client_id)
+        info = builder.to_get_request_information(RequestConfiguration(query_parameters=query))
+        try:
+            return await self._decode(info, AppRegistration)
+        except (ConsentMissing, NotFound):
+            return None
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.aclose()
+            self._http = None
+        await self._credential.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _delta_request(self, select: Sequence[str], link: str | None) -> "RequestInformation":
+        from kiota_abstractions.base_request_configuration import RequestConfiguration
+        from msgraph.generated.users.delta.delta_request_builder import DeltaRequestBuilder
+
+        delta = self._open().users.delta
+        if link is not None:
+            return delta.with_url(self._own(link)).to_get_request_information()
+        query = DeltaRequestBuilder.DeltaRequestBuilderGetQueryParameters(select=list(select))
+        return delta.to_get_request_information(RequestConfiguration(query_parameters=query))
+
+    def _own(self, link: str) -> str:
+        """``link`` if it leads to the Graph we are configured for: our token goes nowhere else."""
+        mine, theirs = urlsplit(self._base_url), urlsplit(link)
+        if (mine.scheme, mine.hostname, mine.port) != (theirs.scheme, theirs.hostname, theirs.port):
+            raise BadRequest(f"a link of Graph's answer leads to another host ({theirs.hostname}); it was not followed")
+        return link
+
+    async def _decode[T](self, info: "RequestInformation", kind: type[T]) -> T:
+        async for attempt in AsyncRetrying(
+            retry=retry_if_exception(_passes_soon), stop=stop_after_attempt(ATTEMPTS), wait=_pause, reraise=True
+        ):
+            with attempt:
+                return _decoded(await self._send(info), kind)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    async def _send(self, info: "RequestInformation") -> bytes:
+        import httpx
+        from kiota_abstractions.api_error import APIError
+        from msgraph.generated.models.o_data_errors.o_data_error import ODataError
+
+        self._open()
+        assert self._adapter is not None  # noqa: S101 - set by _open
+        self.requests += 1
+        try:
+            raw = await self._adapter.send_primitive_async(info, "bytes", {"XXX": ODataError})
+        except APIError as error:
+            raise _typed(error) from None
+        except httpx.HTTPError as error:
+            raise Unavailable(f"Graph cannot be reached ({type(error).__name__})") from None
+        return raw if isinstance(raw, bytes) else b""
+
+    def _open(self) -> "GraphServiceClient":
+        if self._client is None:
+            self._client = self._make()
+        return self._client
+
+    def _make(self) -> "GraphServiceClient":
+        import httpx
+        from kiota_authentication_azure.azure_identity_authentication_provider import (
+            AzureIdentityAuthenticationProvider,
+        )
+        from kiota_http.middleware.options import RetryHandlerOption
+        from msgraph.graph_request_adapter import GraphRequestAdapter
+        from msgraph.graph_service_client import GraphServiceClient
+        from msgraph_core import GraphClientFactory
+
+        # Its INFO lines name every URL, with the delta tokens in them.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        host = urlsplit(self._base_url).hostname or ""
+        provider = AzureIdentityAuthenticationProvider(
+            self._credential, scopes=[f"https://{_audience(host)}/.default"], allowed_hosts=[host]
+        )
+        self._http = GraphClientFactory.create_with_default_middleware(
+            client=httpx.AsyncClient(
+                timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS), verify=ssl.create_default_context()
+            ),
+            # Repeating is done in one place, here: the middleware leaves out half of what passes by itself.
+            options={RetryHandlerOption.get_key(): RetryHandlerOption(should_retry=False)},
+        )
+        self._adapter = GraphRequestAdapter(provider, client=self._http)
+        self._adapter.base_url = self._base_url
+        return GraphServiceClient(request_adapter=self._adapter)
+
+
+def _audience(host: str) -> str:
+    return host if host in NATIONAL_HOSTS else "graph.microsoft.com"
+
+
+def _decoded[T](raw: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"Graph answers in an unknown shape: {error}") from error
+    except msgspec.DecodeError:
+        raise Unavailable("Graph's answer was cut off") from None
+
+
+def _typed(error: Any) -> GraphError:
+    """The typed error of an HTTP failure."""
+    status = error.response_status_code or 0
+    main = getattr(error, "error", None)
+    code = str(getattr(main, "code", None) or "")
+    words = f"{code or 'HTTP'} {status}".strip()
+    headers = error.response_headers or {}
+    if status == 410 or (status in {400, 404} and code.lower() in RESYNC_CODES):
+        return ResyncRequired(f"Graph asks for a full read ({words})")
+    if status == 429:
+        return Throttled(f"Graph throttles us ({words})", _retry_after(headers))
+    if status >= 500 or status == 408:
+        return Unavailable(f"Graph fails ({words})", _retry_after(headers))
+    if status == 401:
+        return CredentialsRejected(f"Graph does not accept our token ({words})")
+    if status == 403:
+        return ConsentMissing(f"the application lacks a permission for this ({words})")
+    if status == 404:
+        return NotFound(f"there is no such object in the directory ({words})")
+    return BadRequest(f"Graph refuses the request ({words}): {getattr(main, 'message', None) or ''}"[:500])
+
+
+def _retry_after(headers: Any) -> float | None:
+    try:
+        return max(0.0, float(headers.get("Retry-After", "")))
+    except ValueError:
+        return None
+
+
+def _passes_soon(error: BaseException) -> bool:
+    if not isinstance(error, Retry):
+        return False
+    return (getattr(error, "retry_after", None) or 0.0) <= MAX_PAUSE_SECONDS
+
+
+_exponential = wait_random_exponential(multiplier=1, max=20)
+
+
+def _pause(state: RetryCallState) -> float:
+    """Graph's own wish, or growing random pauses when it names none."""
+    error = state.outcome.exception() if state.outcome else None
+    wish = getattr(error, "retry_after", None)
+    return float(wish) if wish is not None else _exponential(state)

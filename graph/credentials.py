@@ -1,0 +1,112 @@
+"""The application's own credential (app-only): client secret, certificate, or federated managed identity.
+
+azure-identity is imported when the first token is needed, never on the notification path.
+"""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Self
+from urllib.parse import urlsplit
+
+import msgspec
+
+from graph.aadsts import from_entra
+from graph.errors import CredentialsRejected, Unavailable
+
+if TYPE_CHECKING:
+    from azure.core.credentials import AccessToken
+    from azure.core.credentials_async import AsyncTokenCredential
+
+EXCHANGE_SCOPE = "api://AzureADTokenExchange/.default"
+PUBLIC_AUTHORITIES = {"login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn"}
+
+
+class Application(msgspec.Struct, frozen=True, kw_only=True):
+    """Who we are in the tenant and how we prove it."""
+
+    tenant_id: str
+    client_id: str
+    authority: str
+    """https address of Entra, without a path."""
+    kind: Literal["secret", "certificate", "federated"]
+    proof: str = ""
+    """The client secret, or the certificate with its private key as PEM; empty when federated."""
+    identity_client_id: str = ""
+    """Federated: the user-assigned managed identity; empty for the system-assigned one."""
+
+    def __repr__(self) -> str:
+        return f"Application(tenant_id={self.tenant_id!r}, client_id={self.client_id!r}, kind={self.kind!r})"
+
+    __str__ = __repr__
+
+
+class ApplicationCredential:
+    """An azure-core token credential whose failures are ours: ``CredentialsRejected`` or ``Unavailable``.
+
+    Tokens are kept by azure-identity until shortly before they end, so asking is cheap.
+    """
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._inner: AsyncTokenCredential | None = None
+        self._identity: AsyncTokenCredential | None = None
+        self._assertion = ""
+
+    async def get_token(self, *scopes: str, **options: Any) -> "AccessToken":
+        """A token for ``scopes``."""
+        from azure.core.exceptions import AzureError, ClientAuthenticationError
+
+        try:
+            inner = self._open()
+            if self._identity is not None:
+                self._assertion = (await self._identity.get_token(EXCHANGE_SCOPE)).token
+            return await inner.get_token(*scopes, **options)
+        except ClientAuthenticationError as error:
+            status = error.response.status_code if error.response is not None else None
+            raise from_entra(str(error.message), status) from None
+        except (AzureError, OSError) as error:
+            raise Unavailable(f"Entra's token service cannot be reached ({type(error).__name__})") from None
+
+    async def close(self) -> None:
+        for credential in (self._inner, self._identity):
+            if credential is not None:
+                await credential.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.close()
+
+    def _open(self) -> "AsyncTokenCredential":
+        if self._inner is None:
+            self._inner = self._make()
+        return self._inner
+
+    def _make(self) -> "AsyncTokenCredential":
+        from azure.identity import aio as identity
+
+        app = self._application
+        options: dict[str, Any] = {
+            "authority": app.authority,
+            # Asking Microsoft's directory of authorities about any other one would only fail.
+            "disable_instance_discovery": urlsplit(app.authority).hostname not in PUBLIC_AUTHORITIES,
+        }
+        try:
+            if app.kind == "secret":
+                return identity.ClientSecretCredential(app.tenant_id, app.client_id, app.proof, **options)
+            if app.kind == "certificate":
+                data = app.proof.encode()
+                return identity.CertificateCredential(app.tenant_id, app.client_id, certificate_data=data, **options)
+        except ValueError as error:
+            raise CredentialsRejected(f"the stored {app.kind} is unusable: {_plain(error)}") from None
+        self._identity = identity.ManagedIdentityCredential(client_id=app.identity_client_id or None)
+        return identity.ClientAssertionCredential(app.tenant_id, app.client_id, lambda: self._assertion, **options)
+
+
+def _plain(error: ValueError) -> str:
+    return "it has to be a PEM file with a certificate and its private key" if "certificate" in str(error) else "empty"

@@ -1,0 +1,86 @@
+"""Graph's answers, as far as the bridge reads them. Unknown members are skipped while decoding."""
+
+from typing import Literal
+
+import msgspec
+
+
+class Removed(msgspec.Struct, frozen=True):
+    """Why an object left the directory's view."""
+
+    reason: str = "changed"
+    """``changed``: soft-deleted and restorable for 30 days; ``deleted``: gone for good."""
+
+
+class User(msgspec.Struct, frozen=True, rename="camel"):
+    """A user. Graph leaves out what was never set and sends ``null`` for what was cleared: both are ``None`` here."""
+
+    id: str
+    user_principal_name: str | None = None
+    display_name: str | None = None
+    given_name: str | None = None
+    surname: str | None = None
+    mail: str | None = None
+    mobile_phone: str | None = None
+    job_title: str | None = None
+    account_enabled: bool | None = None
+    user_type: str | None = None
+    business_phones: list[str] | None = None
+    fax_number: str | None = None
+    employee_id: str | None = None
+    office_location: str | None = None
+    department: str | None = None
+    postal_code: str | None = None
+    mail_nickname: str | None = None
+    on_premises_sam_account_name: str | None = None
+    on_premises_extension_attributes: dict[str, str | None] | None = None
+    removed: Removed | None = msgspec.field(default=None, name="@removed")
+
+
+class UserPage(msgspec.Struct, frozen=True):
+    """A page of ``users/delta``. Exactly one of the links is there; a page may be empty and still have a next one."""
+
+    value: list[User]
+    next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
+    delta_link: str | None = msgspec.field(default=None, name="@odata.deltaLink")
+
+
+class Member(msgspec.Struct, frozen=True):
+    id: str
+
+
+class MemberPage(msgspec.Struct, frozen=True):
+    value: list[Member]
+    next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
+
+
+class KeyCredential(msgspec.Struct, frozen=True, rename="camel"):
+    """One secret or certificate of an app registration, without its value."""
+
+    key_id: str | None = None
+    hint: str | None = None
+    """First three characters of a secret: tells which one is in use."""
+    end_date_time: str | None = None
+    custom_key_identifier: str | None = None
+
+
+class AppRegistration(msgspec.Struct, frozen=True, rename="camel"):
+    id: str
+    app_id: str
+    password_credentials: list[KeyCredential] = []
+    key_credentials: list[KeyCredential] = []
+
+
+type CredentialKind = Literal["secret", "certificate", "federated"]
+
+BASE_SELECT = (
+    "id", "userPrincipalName", "displayName", "givenName", "surname", "mail", "mobilePhone", "jobTitle",
+    "accountEnabled", "userType",
+)  # fmt: skip
+"""What every sync needs. Delta tracks only what is selected, so the set is part of a cursor."""
+
+
+def selected(number_property: str | None) -> tuple[str, ...]:
+    """The properties to select when extension numbers come from ``number_property``."""
+    extra = (number_property or "").split(".", 1)[0]
+    return BASE_SELECT if not extra or extra in BASE_SELECT else (*BASE_SELECT, extra)

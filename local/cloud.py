@@ -1,0 +1,155 @@
+"""The whole cloud on one machine: Azurite, the emulators of Microsoft's services and of the PBX, the Functions host.
+
+Tests start it on free ports; ``python -m local run`` starts it on known ones and runs a first sync.
+"""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from local.azurite import Azurite
+from local.child import ROOT, Child
+from local.host.keys import Keys
+from local.host.process import HostProcess
+from local.sample import CLIENT_ID, CLIENT_SECRET, IDENTITY_CLIENT_ID, IDENTITY_HEADER, TENANT_ID
+from local.tls import CertificateAuthority
+
+PBX_CLIENT_ID = "local-bridge"
+PBX_CLIENT_SECRET = "local-bridge-secret"
+TRUST_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+
+
+class Ports(msgspec.Struct, frozen=True):
+    """Where things listen on loopback; 0 takes a free port."""
+
+    functions: int = 0
+    microsoft: int = 0
+    pbx: int = 0
+
+
+class Cloud:
+    """``async with Cloud() as cloud: ...``; everything ends with the block.
+
+    ``environment`` holds the application settings, as a deployment would give them.
+    """
+
+    def __init__(
+        self,
+        *,
+        ports: Ports = Ports(),
+        app_dir: Path = ROOT,
+        with_host: bool = True,
+        microsoft_options: tuple[str, ...] = (),
+        pbx_options: tuple[str, ...] = ("--sample",),
+        extra_environment: Mapping[str, str] | None = None,
+        persist: bool = False,
+    ) -> None:
+        self._ports = ports
+        self._app_dir = app_dir
+        self._with_host = with_host
+        self._microsoft_options = microsoft_options
+        self._pbx_options = pbx_options
+        self._extra = dict(extra_environment or {})
+        self._stack = contextlib.AsyncExitStack()
+        self.folder = Path(tempfile.mkdtemp(prefix="local-cloud-"))
+        self.azurite = Azurite(persist=persist)
+        self.environment: dict[str, str] = {}
+        self._parts: dict[str, Any] = {}
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    @property
+    def microsoft_url(self) -> str:
+        """Entra, Graph and Key Vault."""
+        return str(self._parts["microsoft"].url)
+
+    @property
+    def pbx_url(self) -> str:
+        return str(self._parts["pbx"].url)
+
+    @property
+    def host(self) -> HostProcess:
+        """The Functions host."""
+        host: HostProcess = self._parts["host"]
+        return host
+
+    @property
+    def ca_file(self) -> Path:
+        """The authority that vouches for the emulators."""
+        return self.folder / "ca.pem"
+
+    async def restart_host(self, *, kill: bool = False) -> None:
+        """End the Functions host (as a crash does, with ``kill``) and start it anew on the same state."""
+        await (self.host.kill() if kill else self.host.stop())
+        await self.host.launch()
+
+    async def _start(self) -> None:
+        authority = CertificateAuthority(self.folder)
+        base = {name: value for name, value in os.environ.items() if name not in TRUST_VARIABLES}
+        await self._stack.enter_async_context(self.azurite)
+        await self._emulator(authority, base, "microsoft", self._ports.microsoft, self._microsoft_options)
+        secrets = ("--client-id", PBX_CLIENT_ID, "--client-secret", PBX_CLIENT_SECRET)
+        await self._emulator(authority, base, "pbx", self._ports.pbx, (*secrets, *self._pbx_options))
+        self.environment = {**base, **self._settings(), **self._extra}
+        if self._with_host:
+            self._parts["host"] = await self._stack.enter_async_context(
+                HostProcess(self._app_dir, self.environment, port=self._ports.functions, keys=Keys())
+            )
+
+    async def _emulator(
+        self,
+        authority: CertificateAuthority,
+        env: Mapping[str, str],
+        name: str,
+        port: int,
+        options: tuple[str, ...],
+    ) -> None:
+        files = authority.issue(name)
+        tls = ("--certificate", str(files.certificate), "--key", str(files.key))
+        child = Child(name, (name, "--port", str(port), *tls, *options), env)
+        self._parts[name] = await self._stack.enter_async_context(child)
+
+    def _settings(self) -> dict[str, str]:
+        microsoft = self.microsoft_url
+        return {
+            "AzureWebJobsStorage": self.azurite.connection_string,
+            "KEY_VAULT_URL": microsoft,
+            "GRAPH_BASE_URL": f"{microsoft}/v1.0",
+            "ENTRA_AUTHORITY_HOST": microsoft,
+            "SSL_CERT_FILE": str(self.ca_file),
+            "REQUESTS_CA_BUNDLE": str(self.ca_file),
+            "IDENTITY_ENDPOINT": f"{microsoft}/msi/token",
+            "IDENTITY_HEADER": IDENTITY_HEADER,
+            "AZURE_CLIENT_ID": IDENTITY_CLIENT_ID,
+            "ENTRA_TENANT_ID": TENANT_ID,
+            "ENTRA_CLIENT_ID": CLIENT_ID,
+            "PBX_FQDN": self.pbx_url.removeprefix("https://"),
+            "PBX_CLIENT_ID": PBX_CLIENT_ID,
+        }
+
+    async def _close(self) -> None:
+        await self._stack.aclose()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def sample_secrets() -> dict[str, str]:
+    """The secrets that the sample tenant and the sample PBX expect, by the bridge's names."""
+    return {"entra-client-secret": CLIENT_SECRET, "pbx-client-secret": PBX_CLIENT_SECRET}

@@ -1,0 +1,318 @@
+"""The one client of the Open API.
+
+HTTP 200 carries failures, so ``errcode`` decides. The PBX closes the connection after each answer. Deletes are GET
+requests, so nothing is repeated because of its verb: only reads are, and writes that surely were not sent.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from pbx.address import Address
+from pbx.errors import (
+    ApiDisabled,
+    Busy,
+    FeatureMissing,
+    NotFound,
+    OutcomeUnknown,
+    PbxError,
+    Retry,
+    ServerFault,
+    Unreachable,
+    Untrusted,
+    from_errcode,
+)
+from pbx.models import (
+    Answer,
+    Capacity,
+    CapacityAnswer,
+    CreatedAnswer,
+    Extension,
+    ExtensionPage,
+    ExtensionRow,
+    ExtensionsAnswer,
+    Information,
+    InformationAnswer,
+    NewExtension,
+    TokenAnswer,
+)
+from pbx.pacing import Pacer, concurrent_writes
+from pbx.tokens import SharedToken
+
+if TYPE_CHECKING:
+    from aiohttp import ClientSession
+
+USER_AGENT = "entra-bridge"
+"""Mandatory on every request; any text is accepted."""
+TIMEOUT_SECONDS = 15.0
+CONNECT_SECONDS = 8.0
+READS_AT_ONCE = 2
+PAGE_SIZE = 200
+"""Rows of a list page; only the contacts' limit is documented, 100 to 200 is known to work elsewhere."""
+QUERY_IDS = 50
+ATTEMPTS = 4
+LIST_PASSES = 3
+TOKEN_EXPIRED = 10004
+
+
+class Pbx:
+    """The Open API of one PBX. Close it, or use it as an asynchronous context manager.
+
+    Every method raises the errors of ``pbx.errors`` and nothing else.
+    """
+
+    def __init__(self, address: Address, *, max_writes_per_second: float = 4, timeout: float = TIMEOUT_SECONDS) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._pacer = Pacer(max_writes_per_second)
+        self._writes = asyncio.Semaphore(concurrent_writes(max_writes_per_second))
+        self._reads = asyncio.Semaphore(READS_AT_ONCE)
+        self._session: ClientSession | None = None
+        self._token: SharedToken | None = None
+        self.concurrency = concurrent_writes(max_writes_per_second)
+        self.requests = 0
+        self.writes = 0
+
+    def sign_in_with(self, token: SharedToken) -> None:
+        """Set where tokens come from; ``ask_token`` is what that source asks the PBX with."""
+        self._token = token
+
+    async def ask_token(self, path: str, body: dict[str, str]) -> TokenAnswer:
+        """Post to a token endpoint, once. A refusal comes back as answer, not as error."""
+        return await self._exchange("POST", path, {}, body, TokenAnswer)
+
+    async def information(self) -> Information:
+        """Model and firmware; ``ApiDisabled`` on a P520, which has no Open API."""
+        information = (await self._read("system/information", {}, InformationAnswer)).data
+        if "P520" in information.model_name:
+            raise ApiDisabled("the P520 has no Open API; the bridge needs a P550 or larger, Software or Cloud Edition")
+        return information
+
+    async def capacity(self) -> Capacity:
+        """How many extensions the licence allows and how many exist."""
+        return (await self._read("system/capacity", {}, CapacityAnswer)).data
+
+    async def extensions(self) -> list[ExtensionRow]:
+        """Every extension, each once. Rows move between pages while somebody deletes, so the list is read again (up to
+        three times) when it does not hold as many rows as it announced; ``ServerFault`` when it never does."""
+        for _ in range(LIST_PASSES):
+            total, rows = await self._pages("extension/list", {})
+            if len(rows) >= total:
+                return rows
+        raise ServerFault("the list of extensions keeps changing while it is read; nothing was decided on a part of it")
+
+    async def find_by_number(self, number: str) -> ExtensionRow | None:
+        """The extension with exactly this number."""
+        _, rows = await self._pages("extension/search", {"search_value": number})
+        return next((row for row in rows if row.number == number), None)
+
+    async def find_by_email(self, email: str) -> ExtensionRow | None:
+        """The extension with exactly this e-mail address, in whatever case."""
+        _, rows = await self._pages("extension/search", {"search_value": email})
+        return next((row for row in rows if (row.email_addr or "").casefold() == email.casefold()), None)
+
+    async def details(self, ids: Sequence[int]) -> list[Extension]:
+        """The extensions with these ids; those that are gone are left out."""
+        found: list[Extension] = []
+        for start in range(0, len(ids), QUERY_IDS):
+            found += await self._details(ids[start : start + QUERY_IDS])
+        return found
+
+    async def create_extension(self, new: NewExtension) -> int:
+        """Create an extension and answer its id. ``OutcomeUnknown``: it may exist, read again by number."""
+        answer = await self._write("extension/create", new.body(), CreatedAnswer)
+        if answer.id:
+            return answer.id
+        row = await self.find_by_number(new.number)
+        if row is None:
+            raise OutcomeUnknown(f"the PBX confirmed extension {new.number}, but does not list it")
+        return row.id
+
+    async def update_extension(self, extension_id: int, fields: Mapping[str, str]) -> None:
+        """Overwrite the given fields; the others stay. Repeating it does no harm."""
+        await self._write("extension/update", {"id": extension_id, **fields}, Answer)
+
+    async def delete_extension(self, extension_id: int) -> None:
+        """Delete an extension with its voicemail, for good. One that is gone already is a success."""
+        async with self._writes:
+            await self._pacer.turn()
+            self.writes += 1
+            try:
+                await self._signed("GET", "extension/delete", {"id": str(extension_id)}, None, Answer)
+            except NotFound:
+                return
+
+    async def send_welcome_email(self, extension_id: int) -> None:
+        """Have the PBX send the Linkus welcome e-mail to an extension with an e-mail address."""
+        await self._write("extension/send_welcome_email", {"id_list": [extension_id]}, Answer)
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _pages(self, path: str, query: dict[str, str]) -> tuple[int, list[ExtensionRow]]:
+        """The announced total and the distinct rows of a list or a search. A search is a substring match over several
+        columns: the caller compares the column it means."""
+        rows: dict[int, ExtensionRow] = {}
+        page, total = 1, 0
+        while True:
+            paging = {"page": str(page), "page_size": str(PAGE_SIZE)}
+            answer = await self._read(path, {**query, **paging}, ExtensionPage)
+            data = answer.data or []
+            rows.update((row.id, row) for row in data)
+            total = len(rows) if answer.total_number is None else answer.total_number
+            if not data or page * PAGE_SIZE >= total:
+                return total, list(rows.values())
+            page += 1
+
+    async def _details(self, ids: Sequence[int]) -> list[Extension]:
+        wanted = set(ids)
+        try:
+            answer = await self._read("extension/query", {"ids": ",".join(map(str, ids))}, ExtensionsAnswer)
+        except NotFound:
+            if len(ids) == 1:
+                return []
+            # One missing id may fail the whole batch: halve it until the missing one stands alone.
+            middle = len(ids) // 2
+            return [*await self._details(ids[:middle]), *await self._details(ids[middle:])]
+        return [extension for extension in answer.data or [] if extension.id in wanted]
+
+    async def _read[A: Answer](self, path: str, query: dict[str, str], kind: type[A]) -> A:
+        """A read: repeated on anything that passes by itself."""
+        async with self._reads:
+            async for attempt in self._attempts(Retry):
+                with attempt:
+                    return await self._signed("GET", path, query, None, kind)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    async def _write[A: Answer](self, path: str, body: dict[str, Any], kind: type[A]) -> A:
+        """A write: repeated only when it surely was not carried out."""
+        async with self._writes:
+            async for attempt in self._attempts(Unreachable, Busy):
+                with attempt:
+                    await self._pacer.turn()
+                    self.writes += 1
+                    return await self._signed("POST", path, {}, body, kind)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    def _attempts(self, *kinds: type[PbxError]) -> AsyncRetrying:
+        return AsyncRetrying(
+            retry=retry_if_exception_type(kinds),
+            stop=stop_after_attempt(ATTEMPTS),
+            wait=wait_random_exponential(multiplier=0.5, max=8),
+            reraise=True,
+        )
+
+    async def _signed[A: Answer](
+        self, verb: str, path: str, query: dict[str, str], body: dict[str, Any] | None, kind: type[A]
+    ) -> A:
+        """Send with the token; on 10004, and only then, once more with a new one."""
+        token = await self._signed_in().get()
+        answer = await self._exchange(verb, path, {**query, "access_token": token}, body, kind)
+        if answer.errcode == TOKEN_EXPIRED:
+            token = await self._signed_in().get(rejected=token)
+            answer = await self._exchange(verb, path, {**query, "access_token": token}, body, kind)
+        if answer.errcode == TOKEN_EXPIRED:
+            raise ServerFault("the PBX calls a token expired that it has just issued", TOKEN_EXPIRED)
+        if answer.errcode != 0:
+            raise from_errcode(answer.errcode, answer.errmsg, _named(answer.invalid_param_list))
+        return answer
+
+    async def _exchange[A: Answer](
+        self, verb: str, path: str, query: dict[str, str], body: dict[str, Any] | None, kind: type[A]
+    ) -> A:
+        status, raw = await self._send(verb, path, query, body)
+        if status == 404:
+            raise FeatureMissing("there is no Yeastar Open API at this address (HTTP 404); check the FQDN and the port")
+        if status != 200:
+            raise ServerFault(f"the PBX or the tunnel before it answers HTTP {status}")
+        try:
+            return msgspec.json.decode(raw, type=kind)
+        except msgspec.ValidationError as error:
+            return _failure(raw, kind, error)
+        except msgspec.DecodeError as error:
+            raise ServerFault(
+                "the answer of the PBX is no JSON; is there another web server at this address?"
+            ) from error
+
+    async def _send(
+        self, verb: str, path: str, query: dict[str, str], body: dict[str, Any] | None
+    ) -> tuple[int, bytes]:
+        import aiohttp
+
+        self.requests += 1
+        url = f"{self._address.base_url}/{path}"
+        data = None if body is None else msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            async with self._open().request(verb, url, params=query, data=data, headers=headers) as response:
+                return response.status, await response.read()
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise Untrusted(_certificate_words(error.certificate_error)) from None
+        except aiohttp.ClientConnectorSSLError:
+            raise Unreachable("no TLS connection to the PBX can be made at this address and port") from None
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+            raise Unreachable(_unreachable_words(error)) from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            # ``from None``: the library's errors carry the URL, and with it the token.
+            raise OutcomeUnknown(f"the PBX did not answer {path} ({type(error).__name__})") from None
+
+    def _open(self) -> "ClientSession":
+        if self._session is None:
+            import aiohttp
+
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=self._address.tls(), force_close=True, limit=16),
+                timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(CONNECT_SECONDS, self._timeout)),
+                headers={"User-Agent": USER_AGENT},
+                trust_env=False,
+            )
+        return self._session
+
+    def _signed_in(self) -> SharedToken:
+        if self._token is None:
+            raise RuntimeError("sign_in_with() comes before the first request")
+        return self._token
+
+
+def _failure[A: Answer](raw: bytes, kind: type[A], error: msgspec.ValidationError) -> A:
+    """An error may carry any payload: read the envelope alone. A success of the wrong shape is a fault."""
+    try:
+        answer = msgspec.json.decode(raw, type=Answer)
+    except msgspec.ValidationError:
+        raise ServerFault("the answer of the PBX has no errcode; is this a Yeastar P-Series?") from error
+    if answer.errcode == 0:
+        raise ServerFault(f"the PBX answers in an unknown shape: {error}") from error
+    return kind(errcode=answer.errcode, errmsg=answer.errmsg, invalid_param_list=answer.invalid_param_list)
+
+
+def _named(invalid: Any) -> str:
+    """The parameters that the PBX complains about, without their values: a password may be among them."""
+    if not isinstance(invalid, list):
+        return ""
+    names = [entry.get("name") for entry in invalid if isinstance(entry, dict)]
+    return ", ".join(str(name) for name in names if name)
+
+
+def _certificate_words(error: Exception) -> str:
+    reason = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else type(error).__name__
+    return f"the certificate of the PBX cannot be verified: {reason}"
+
+
+def _unreachable_words(error: Exception) -> str:
+    reason = getattr(error, "os_error", None)
+    return f"no connection to the PBX ({reason.strerror if reason and reason.strerror else type(error).__name__})"

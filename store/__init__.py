@@ -1,0 +1,1 @@
+"""State of a connection: Table Storage repositories, settings, secrets, lease."""

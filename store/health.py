@@ -1,0 +1,96 @@
+"""What the bridge remembers about a connection between runs: reasons for attention, facts about the PBX, first runs."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from store.errors import AlreadyExists, Changed, InvalidRecord
+from store.tables import Row, Tables, long_text
+
+TABLE = "settings"
+KEY = "health"
+TRIES = 20
+
+
+class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why an administrator is needed: a code for machines, plain words for people."""
+
+    code: str
+    message: str
+    action: str = ""
+    since: str = ""
+
+
+class PbxFacts(msgspec.Struct, frozen=True):
+    """What the PBX last said about itself."""
+
+    model: str = ""
+    firmware: str = ""
+    serial: str = ""
+    extension_capacity: int | None = None
+    extension_used: int | None = None
+    read_at: str = ""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The memory of one connection."""
+
+    reasons: list[Reason] = []
+    pbx: PbxFacts | None = None
+    secrets: dict[str, str] = {}
+    """Secrets known to be in the Key Vault, with the version last seen."""
+    secret_expires_at: str | None = None
+    """When the application's credential in use runs out, as far as Graph lets us read it."""
+    secret_checked_at: str | None = None
+    initial_pending: bool = False
+    """Users were enabled and the first run has not succeeded yet."""
+    last_run: str | None = None
+    last_full_success: str | None = None
+    """When a full run last succeeded (RFC 3339, UTC)."""
+    last_scheduled: str | None = None
+    """The scheduled time that was last served (RFC 3339, UTC)."""
+    counts: dict[str, int] = {}
+    """Linked objects by kind, as of the last run."""
+    failures: int = 0
+    """Runs that failed one after another."""
+    retry_at: str | None = None
+    """When a failed run is tried again by itself (RFC 3339, UTC)."""
+
+
+class HealthStore:
+    """The memory of one connection, changed by compare-and-swap."""
+
+    def __init__(self, tables: Tables, connection: str) -> None:
+        self._tables = tables
+        self._connection = connection
+
+    async def load(self) -> Health:
+        health, _ = await self._load()
+        return health
+
+    async def update(self, change: Callable[[Health], Health]) -> Health:
+        """Apply ``change`` to the newest state; it may be called again when somebody else wrote meanwhile."""
+        for _ in range(TRIES):
+            health, etag = await self._load()
+            changed = change(health)
+            if changed == health:
+                return health
+            row = Row(self._connection, KEY, long_text(msgspec.json.encode(changed).decode()))
+            try:
+                if etag:
+                    await self._tables.replace(TABLE, row, etag)
+                else:
+                    await self._tables.create(TABLE, row)
+            except (AlreadyExists, Changed):
+                continue
+            return changed
+        raise Changed("the state of the connection is being changed all the time; try again")
+
+    async def _load(self) -> tuple[Health, str]:
+        row = await self._tables.get(TABLE, self._connection, KEY)
+        if row is None:
+            return Health(), ""
+        try:
+            return msgspec.json.decode(row.text(), type=Health), row.etag
+        except msgspec.DecodeError as error:
+            raise InvalidRecord(f"the state of the connection does not decode: {error}") from error

@@ -1,0 +1,116 @@
+"""At most one run per connection: a lease with renewal and a fence.
+
+Who holds the lease is judged by the storage service's own clock (the row's last write against the answer's ``Date``),
+so machines with skewed clocks agree.
+"""
+
+import asyncio
+import datetime
+import time
+
+import msgspec
+
+from store.errors import AlreadyExists, Changed, LeaseLost
+from store.tables import Row, Tables
+
+TABLE = "leases"
+DURATION = datetime.timedelta(seconds=60)
+RENEW_AFTER_SECONDS = 15.0
+"""Renewed well before a third of the time has passed, so that one failed renewal is no loss."""
+STALE_AFTER_SECONDS = 50.0
+"""Without a confirmed renewal for so long the holder stops writing, before anybody else may take over."""
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who holds the lease now."""
+
+    owner: str
+    fence: int
+
+
+class Lease:
+    """A lease that is held. ``check`` before every write to the PBX, ``renew`` now and then, ``release`` at the end."""
+
+    def __init__(self, tables: Tables, row: Row, etag: str) -> None:
+        self._tables = tables
+        self._row = row
+        self._etag = etag
+        self._confirmed = time.monotonic()
+        self._renewing = asyncio.Lock()
+
+    @property
+    def fence(self) -> int:
+        """Grows with every change of holder."""
+        return int(self._row.values["fence"])
+
+    async def renew(self) -> None:
+        """Keep the lease, if a renewal is due; ``LeaseLost`` when somebody else took it."""
+        async with self._renewing:
+            if time.monotonic() - self._confirmed >= RENEW_AFTER_SECONDS:
+                await self._renew()
+
+    async def _renew(self) -> None:
+        started = time.monotonic()
+        try:
+            self._etag = await self._tables.replace(TABLE, self._row, self._etag)
+        except Changed as error:
+            raise LeaseLost("another run took over this connection") from error
+        self._confirmed = started
+
+    def check(self) -> None:
+        """``LeaseLost`` when the last confirmed renewal is too long ago to be sure of the lease."""
+        if time.monotonic() - self._confirmed > STALE_AFTER_SECONDS:
+            raise LeaseLost("the lease could not be renewed in time")
+
+    async def release(self) -> None:
+        """Give the lease back; one that was taken over already is no error."""
+        free = Row(self._row.partition, self._row.key, {**self._row.values, "owner": ""})
+        try:
+            await self._tables.replace(TABLE, free, self._etag)
+        except Changed:
+            return
+
+
+class LeaseStore:
+    """The leases of one connection, by name."""
+
+    def __init__(self, tables: Tables, connection: str) -> None:
+        self._tables = tables
+        self._connection = connection
+
+    async def acquire(self, name: str, owner: str) -> Lease | Holder:
+        """Take the lease ``name`` for ``owner`` (a run id), or say who holds it. An owner may take its own lease again
+        only when it ran out: a second execution of the same run must wait like any other."""
+        row, now = await self._tables.get_timed(TABLE, self._connection, name)
+        if row is None:
+            return await self._first(name, owner)
+        holder = Holder(str(row.values["owner"]), int(row.values["fence"]))
+        if holder.owner and row.written_at is not None and now - row.written_at < DURATION:
+            return holder
+        taken = Row(self._connection, name, {"owner": owner, "fence": holder.fence + 1})
+        try:
+            etag = await self._tables.replace(TABLE, taken, row.etag)
+        except Changed:
+            return await self._other(name)
+        return Lease(self._tables, taken, etag)
+
+    async def holder(self, name: str) -> Holder | None:
+        """Who holds the lease, ``None`` when it is free."""
+        row, now = await self._tables.get_timed(TABLE, self._connection, name)
+        if row is None or not row.values["owner"] or (row.written_at and now - row.written_at >= DURATION):
+            return None
+        return Holder(str(row.values["owner"]), int(row.values["fence"]))
+
+    async def _first(self, name: str, owner: str) -> Lease | Holder:
+        row = Row(self._connection, name, {"owner": owner, "fence": 1})
+        try:
+            etag = await self._tables.create(TABLE, row)
+        except AlreadyExists:
+            return await self._other(name)
+        return Lease(self._tables, row, etag)
+
+    async def _other(self, name: str) -> Holder:
+        row = await self._tables.get(TABLE, self._connection, name)
+        if row is None:
+            return Holder("", 0)
+        return Holder(str(row.values["owner"]), int(row.values["fence"]))

@@ -1,0 +1,95 @@
+"""Links: the records that join an Entra object to a PBX object, keyed by the Entra object id."""
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Literal
+
+import msgspec
+
+from store.errors import InvalidRecord
+from store.tables import Row, Tables, Write, long_text
+
+TABLE = "links"
+
+KEYS_A_QUERY = 14
+"""Azure's filters take 15 comparisons at most; the partition is one of them."""
+
+type Kind = Literal["users", "groups", "contacts"]
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One link.
+
+    ``state`` is ``intent`` from before a create is sent until its outcome is known: the PBX then has to be read again,
+    because the object may or may not be there. ``linked`` while the bridge manages the object. ``released`` after it
+    was given up: nothing is written to it, but its object is remembered in case the user comes back.
+    """
+
+    object_id: str
+    state: Literal["intent", "linked", "released"] = "linked"
+    pbx_id: int | None = None
+    """The PBX's own id of the object; ``None`` while the link is an intent."""
+    number: str = ""
+    name: str = ""
+    """For people who read lists; never used to match."""
+    email: str = ""
+    user_principal_name: str = ""
+    written: dict[str, str] = {}
+    """The synced fields as the PBX last confirmed them."""
+    associated: bool = False
+    """The extension existed before and was taken over."""
+    changed_at: str = ""
+    """When the bridge last changed the PBX object (RFC 3339, UTC)."""
+    run_id: str = ""
+    """The run that last changed it."""
+    fence: int = 0
+    """The lease under which the record was written."""
+
+
+class LinkStore:
+    """The links of one connection and kind."""
+
+    def __init__(self, tables: Tables, connection: str, kind: Kind) -> None:
+        self._tables = tables
+        self._partition = f"{connection}-{kind}"
+
+    async def get(self, object_id: str) -> Link | None:
+        row = await self._tables.get(TABLE, self._partition, object_id.lower())
+        return None if row is None else _link(row)
+
+    async def some(self, object_ids: Iterable[str]) -> list[Link]:
+        """The links among these object ids; one request for each 14 of them."""
+        keys = sorted({object_id.lower() for object_id in object_ids})
+        found: list[Link] = []
+        for start in range(0, len(keys), KEYS_A_QUERY):
+            rows = self._tables.keys(TABLE, self._partition, keys[start : start + KEYS_A_QUERY])
+            found += [_link(row) async for row in rows]
+        return found
+
+    async def all(self) -> AsyncIterator[Link]:
+        """Every link in the order of the object ids; one request for each 1,000."""
+        async for row in self._tables.query(TABLE, self._partition):
+            yield _link(row)
+
+    async def after(self, object_id: str) -> AsyncIterator[Link]:
+        """The links whose object id comes after ``object_id``, in order."""
+        low = f"{object_id.lower()}-" if object_id else ""  # "-" sorts before every character of an id
+        async for row in self._tables.query(TABLE, self._partition, low=low):
+            yield _link(row)
+
+    async def write(self, save: Iterable[Link] = (), remove: Iterable[str] = ()) -> None:
+        """Save and remove links in transactions of 100. Only ids of records that exist may be removed: one that is
+        missing fails its transaction."""
+        writes = [Write("upsert", self._row(link)) for link in save]
+        writes += [Write("delete", Row(self._partition, object_id.lower(), {})) for object_id in remove]
+        await self._tables.write(TABLE, writes)
+
+    def _row(self, link: Link) -> Row:
+        columns = long_text(msgspec.json.encode(link).decode())
+        return Row(self._partition, link.object_id.lower(), {"number": link.number, "state": link.state, **columns})
+
+
+def _link(row: Row) -> Link:
+    try:
+        return msgspec.json.decode(row.text(), type=Link)
+    except msgspec.DecodeError as error:
+        raise InvalidRecord(f"the link of {row.key} does not decode: {error}") from error

@@ -1,0 +1,150 @@
+"""Run records and their items: what was done, to whom, why, and with which outcome."""
+
+import datetime
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Literal
+
+import msgspec
+
+from store.errors import InvalidRecord
+from store.tables import Row, Tables, Write, long_text
+
+RUNS = "runs"
+ITEMS = "runitems"
+NEWEST = 10**14
+"""Row keys count down from here in milliseconds, so that the newest run comes first."""
+
+type Status = Literal["queued", "running", "succeeded", "partial", "failed", "refused"]
+type Outcome = Literal["planned", "done", "skipped", "held", "failed", "rejected"]
+FINISHED: frozenset[str] = frozenset({"succeeded", "partial", "failed", "refused"})
+
+
+class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a run failed: a code for machines, what happened and what to do for people."""
+
+    code: str
+    message: str
+    action: str = ""
+    trace: str = ""
+    """Traceback, for faults of our own only."""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One execution: read, plan, guard, apply, record."""
+
+    id: str
+    what: list[str]
+    mode: Literal["full", "incremental"]
+    preview: bool = False
+    object_id: str | None = None
+    """Set when the run is about one object only."""
+    status: Status = "queued"
+    """``partial``: finished, but some items failed and will be tried again by the next run."""
+    started_by: str
+    """What asked for it: ``api``, ``schedule``, ``initial``, ``retry``, ``approval``."""
+    requested_at: str
+    started_at: str | None = None
+    requeued_at: str | None = None
+    """When its message was found lost and sent again."""
+    finished_at: str | None = None
+    duration_seconds: float | None = None
+    executions: int = 0
+    """How often work on it was begun; more than one after an interruption or near the time limit."""
+    counts: dict[str, int] = {}
+    """By operation and outcome, as ``create.done``; ``read`` and ``unchanged`` users; ``total`` operations planned."""
+    requests: dict[str, int] = {}
+    """Requests sent to Graph, to the PBX and to storage."""
+    items: int = 0
+    """Items recorded so far."""
+    message: str = ""
+    fault: Fault | None = None
+    decision: Literal["", "approved", "rejected"] = ""
+    """What an administrator decided about the held deletions."""
+    decides: str | None = None
+    """The run whose held deletions this run carries out."""
+
+
+class RunItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One operation of a run with everything an administrator wants to know about it."""
+
+    number: int = 0
+    """Position in the run."""
+    operation: str
+    outcome: Outcome
+    object_id: str
+    name: str = ""
+    user_principal_name: str = ""
+    extension: str = ""
+    pbx_id: int | None = None
+    reason: str = ""
+    before: dict[str, str] = {}
+    after: dict[str, str] = {}
+    notes: list[str] = []
+    """What was changed to meet the PBX's limits."""
+    errcode: int | None = None
+    at: str = ""
+
+
+class RunStore:
+    """The runs of one connection."""
+
+    def __init__(self, tables: Tables, connection: str) -> None:
+        self._tables = tables
+        self._connection = connection
+
+    async def create(self, run: Run) -> None:
+        await self._tables.create(RUNS, self._row(run))
+
+    async def save(self, run: Run) -> None:
+        await self._tables.upsert(RUNS, self._row(run))
+
+    async def get(self, run_id: str) -> Run | None:
+        try:
+            row = await self._tables.get(RUNS, self._connection, run_id)
+        except InvalidRecord:
+            return None  # an id that can be no key names no run
+        return None if row is None else _run(row)
+
+    async def newest(self, top: int, after: str = "") -> AsyncIterator[Run]:
+        """At most ``top`` runs, newest first, beginning behind the run ``after``."""
+        low = f"{after}-" if after else ""
+        async for row in self._tables.query(RUNS, self._connection, low=low, top=top):
+            yield _run(row)
+
+    async def add_items(self, run_id: str, first: int, items: Iterable[RunItem]) -> int:
+        """Record items, numbered from ``first``; answers the next free number. Repeating a call changes nothing."""
+        numbered = [msgspec.structs.replace(item, number=first + index) for index, item in enumerate(items)]
+        await self._tables.write(ITEMS, [Write("upsert", _item_row(run_id, item)) for item in numbered])
+        return first + len(numbered)
+
+    async def items(self, run_id: str, *, after: int = -1) -> AsyncIterator[RunItem]:
+        """The items of a run in their order, beginning behind item ``after``."""
+        async for row in self._tables.query(ITEMS, run_id, low=f"{after + 1:08d}"):
+            yield msgspec.json.decode(row.text(), type=RunItem)
+
+    def _row(self, run: Run) -> Row:
+        return Row(self._connection, run.id, long_text(msgspec.json.encode(run).decode()))
+
+
+def run_id(now: datetime.datetime, suffix: str) -> str:
+    """An id that sorts newest first; ``suffix`` keeps two runs of one millisecond apart."""
+    return f"{NEWEST - int(now.timestamp() * 1000):014d}-{suffix}"
+
+
+def count(counts: Mapping[str, int], *names: str) -> dict[str, int]:
+    """``counts`` with each of ``names`` counted once more."""
+    counted = dict(counts)
+    for name in names:
+        counted[name] = counted.get(name, 0) + 1
+    return counted
+
+
+def _run(row: Row) -> Run:
+    try:
+        return msgspec.json.decode(row.text(), type=Run)
+    except msgspec.DecodeError as error:
+        raise InvalidRecord(f"the run {row.key} does not decode: {error}") from error
+
+
+def _item_row(run_id: str, item: RunItem) -> Row:
+    return Row(run_id, f"{item.number:08d}", long_text(msgspec.json.encode(item).decode()))

@@ -1,0 +1,101 @@
+"""Secrets of one connection, in Azure Key Vault only.
+
+A secret's value goes from here straight to the gateway that needs it; it is never cached in storage or logged.
+"""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self
+from urllib.parse import urlsplit
+
+import msgspec
+
+from store.environment import Environment
+from store.errors import InvalidRecord, SecretMissing, translated
+from store.identity import azure_credential
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.keyvault.secrets.aio import SecretClient
+
+type SecretName = Literal["entra-client-secret", "entra-client-certificate", "pbx-client-secret"]
+SECRET_NAMES: tuple[SecretName, ...] = ("entra-client-secret", "entra-client-certificate", "pbx-client-secret")
+MAX_BYTES = 25_600
+"""Key Vault's limit for one secret (https://learn.microsoft.com/azure/key-vault/secrets/about-secrets)."""
+PLACE = "the Key Vault"
+
+
+class Secret(msgspec.Struct, frozen=True):
+    """A value and the id of its version, which says whether the value changed without comparing values."""
+
+    value: str
+    version: str
+
+    def __repr__(self) -> str:
+        return f"Secret(version={self.version!r})"
+
+    __str__ = __repr__
+
+
+class SecretStore:
+    """The secrets of one connection. Close it, or use it as an asynchronous context manager."""
+
+    def __init__(self, environment: Environment, connection: str) -> None:
+        self._environment = environment
+        self._connection = connection
+        self._client: SecretClient | None = None
+        self._credential: AsyncTokenCredential | None = None
+
+    async def read(self, name: SecretName) -> Secret:
+        """The newest version; ``SecretMissing`` when there is none or it is switched off."""
+        from azure.core.exceptions import HttpResponseError
+
+        try:
+            with translated(PLACE):
+                found = await self._open().get_secret(self._name(name))
+        except InvalidRecord as error:
+            if isinstance(error.__cause__, HttpResponseError) and error.__cause__.status_code == 404:
+                raise SecretMissing(self._name(name)) from error
+            raise
+        if not found.value:
+            raise SecretMissing(self._name(name))
+        return Secret(found.value, found.properties.version or "")
+
+    async def write(self, name: SecretName, value: str) -> Secret:
+        """Store a new version; ``InvalidRecord`` when the value is empty or over 25 KiB."""
+        if not value or len(value.encode()) > MAX_BYTES:
+            raise InvalidRecord("a secret has to be a text of 1 to 25,600 bytes")
+        with translated(PLACE):
+            stored = await self._open().set_secret(self._name(name), value)
+        return Secret(value, stored.properties.version or "")
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+        if self._credential is not None:
+            await self._credential.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _name(self, name: SecretName) -> str:
+        return name if self._connection == "default" else f"{self._connection}-{name}"
+
+    def _open(self) -> "SecretClient":
+        if self._client is None:
+            from azure.keyvault.secrets.aio import SecretClient
+
+            url = self._environment.key_vault_url
+            if not url:
+                raise InvalidRecord("KEY_VAULT_URL is not set: secrets have nowhere to be.")
+            self._credential = azure_credential(self._environment, url)
+            # Off Azure's own domains (an emulator) the library would refuse the challenge of any vault.
+            is_azure = (urlsplit(url).hostname or "").endswith(
+                (".vault.azure.net", ".vault.azure.cn", ".vault.usgovcloudapi.net")
+            )
+            self._client = SecretClient(url, self._credential, verify_challenge_resource=is_azure)
+        return self._client

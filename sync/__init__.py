@@ -1,0 +1,1 @@
+"""Entra to PBX: rules, planning, applying, runs, schedule."""

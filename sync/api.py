@@ -1,0 +1,364 @@
+"""The JSON API: requests in, replies out, without anything of the Functions host.
+
+Errors are problem details (RFC 9457). Whoever calls has shown a function key to the host before.
+"""
+
+import datetime
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Literal
+from urllib.parse import quote
+
+import msgspec
+
+from store.errors import AccessDenied, Changed, StoreError
+from store.links import Kind, Link
+from store.runs import FINISHED, Run, RunItem
+from store.secrets import MAX_BYTES, SECRET_NAMES, SecretName
+from store.validation import GUID, InvalidSettings, Problem, parse_settings
+from sync.connection import Connection
+from sync.openapi import document
+from sync.service import Conflict, Message, decide, missing_secrets, request_run, save_if_matching, store_secret
+from sync.status import read_status
+
+log = logging.getLogger("sync")
+
+MAX_TOP = 1000
+MAX_BODY = 1_000_000
+JSON = "application/json"
+PROBLEM = "application/problem+json"
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """A request, as far as the API looks at it."""
+
+    params: Mapping[str, str] = {}
+    """Query parameters."""
+    headers: Mapping[str, str] = {}
+    """By lower-case name."""
+    body: bytes = b""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """A response, and the messages to queue with it."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = {}
+    messages: tuple[Message, ...] = ()
+
+
+class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/sync``."""
+
+    what: list[Literal["users", "groups", "contacts"]] = msgspec.field(default_factory=lambda: ["users"])
+    mode: Literal["full", "incremental"] = "full"
+    preview: bool = False
+    object_id: str | None = None
+    """Only this user."""
+
+
+class SecretValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``PUT /api/secrets/{name}``."""
+
+    value: str
+
+    def __repr__(self) -> str:
+        return "SecretValue()"
+
+
+class Listing[T](msgspec.Struct, frozen=True):
+    """One page of a list and the address of the next one."""
+
+    value: list[T]
+    next: str | None = None
+
+
+class LinkView(msgspec.Struct, frozen=True, kw_only=True):
+    """A link as the API shows it."""
+
+    object_id: str
+    kind: str
+    state: str
+    name: str
+    user_principal_name: str
+    email: str
+    extension: str
+    pbx_id: int | None
+    associated: bool
+    changed_at: str
+    run_id: str
+
+
+class ApiError(Exception):
+    """A request that is answered with problem details."""
+
+    def __init__(self, status: int, title: str, detail: str, problems: tuple[Problem, ...] = ()) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.title = title
+        self.problems = problems
+
+
+async def answered(work: Callable[[], Awaitable[Reply]]) -> Reply:
+    """Run a handler; every failure becomes problem details in plain words, never a traceback."""
+    try:
+        return await work()
+    except ApiError as error:
+        return problem(error.status, error.title, str(error), error.problems)
+    except InvalidSettings as error:
+        words = "The settings were refused; nothing was saved."
+        return problem(422, "Unprocessable settings", words, error.problems)
+    except AccessDenied as error:
+        return problem(503, "The bridge lacks a role", f"{error}")
+    except StoreError as error:
+        log.warning("A request failed: %s", error)
+        return problem(503, "Storage is not available", f"{error}. Try again in a moment.")
+    except Exception:
+        log.exception("A request failed because of a fault of the bridge itself")
+        return problem(500, "Internal error", "A fault of the bridge itself; its log has the details.")
+
+
+async def get_status(connection: Connection, now: datetime.datetime) -> Reply:
+    return _json(await read_status(connection, now))
+
+
+async def get_settings(connection: Connection) -> Reply:
+    stored = await connection.settings.load()
+    return _json(stored.settings, headers={"ETag": stored.http_etag})
+
+
+async def put_settings(connection: Connection, ask: Ask, now: datetime.datetime) -> Reply:
+    _check_json(ask)
+    settings = parse_settings(ask.body)
+    accepted = [tag.strip() for tag in ask.headers.get("if-match", "").split(",") if tag.strip()]
+    try:
+        stored, messages = await save_if_matching(connection, settings, accepted, now)
+    except Changed as error:
+        detail = "Somebody saved the settings since you read them. Read them again and repeat your change."
+        raise ApiError(412, "The settings changed meanwhile", detail) from error
+    return _json(stored.settings, headers={"ETag": stored.http_etag}, messages=messages)
+
+
+async def post_sync(connection: Connection, ask: Ask, now: datetime.datetime) -> Reply:
+    request = _parse_sync(ask)
+    settings = (await connection.settings.load()).settings
+    missing = [*settings.missing(), *(f"the secret {name}" for name in await _secrets(connection))]
+    if missing:
+        raise ApiError(409, "Not connected", f"Nothing can be read yet. Missing: {', '.join(missing)}.")
+    if not settings.users.enabled and not request.preview:
+        detail = "The synchronization of users is off. Set users.enabled to true, or ask for a preview."
+        raise ApiError(409, "Users are not enabled", detail)
+    run, message = await request_run(
+        connection,
+        now,
+        started_by="api",
+        mode=request.mode,
+        preview=request.preview,
+        object_id=request.object_id.lower() if request.object_id else None,
+    )
+    return _json(run, status=202, headers={"Location": f"/api/runs/{run.id}"}, messages=[message])
+
+
+async def get_runs(connection: Connection, ask: Ask) -> Reply:
+    top = _top(ask, 50)
+    runs = [run async for run in connection.runs.newest(top, ask.params.get("after", ""))]
+    following = f"/api/runs?top={top}&after={runs[-1].id}" if len(runs) == top else None
+    return _json(Listing(runs, following))
+
+
+async def get_run(connection: Connection, run_id: str) -> Reply:
+    return _json(await _run(connection, run_id))
+
+
+async def get_items(connection: Connection, run_id: str, ask: Ask) -> Reply:
+    run = await _run(connection, run_id)
+    top, outcome = _top(ask, MAX_TOP), ask.params.get("outcome", "")
+    _check_outcome(outcome)
+    items: list[RunItem] = []
+    async for item in connection.runs.items(run.id, after=_number(ask, "after", -1)):
+        if not outcome or item.outcome == outcome:
+            items.append(item)
+        if len(items) == top:
+            break
+    query = f"&outcome={outcome}" if outcome else ""
+    following = f"/api/runs/{run.id}/items?top={top}&after={items[-1].number}{query}" if len(items) == top else None
+    return _json(Listing(items, following))
+
+
+async def post_decision(
+    connection: Connection, run_id: str, decision: Literal["approved", "rejected"], now: datetime.datetime
+) -> Reply:
+    run = await _run(connection, run_id)
+    if run.status not in FINISHED:
+        raise ApiError(409, "The run is not finished", "Wait until it is, then decide.")
+    try:
+        decided, messages = await decide(connection, run, decision, now)
+    except Conflict as error:
+        raise ApiError(409, "Nothing to decide", str(error)) from error
+    headers = {"Location": f"/api/runs/{messages[0].run}"} if messages else {}
+    return _json(decided, status=202 if messages else 200, headers=headers, messages=messages)
+
+
+async def get_links(connection: Connection, ask: Ask) -> Reply:
+    kind = ask.params.get("kind", "users")
+    if kind not in {"users", "groups", "contacts"}:
+        raise ApiError(400, "Unknown kind", "kind has to be users, groups or contacts.")
+    top, wanted = _top(ask, MAX_TOP), ask.params.get("search", "").casefold()
+    links: list[LinkView] = []
+    store = connection.links(_kind(kind))
+    async for link in store.after(ask.params.get("after", "")):
+        if link.state != "released" and (not wanted or wanted in _searched(link)):
+            links.append(_view(link, kind))
+        if len(links) == top:
+            break
+    query = f"&search={quote(ask.params['search'])}" if wanted else ""
+    following = f"/api/links?kind={kind}&top={top}&after={links[-1].object_id}{query}" if len(links) == top else None
+    return _json(Listing(links, following))
+
+
+async def put_secret(connection: Connection, name: str, ask: Ask, now: datetime.datetime) -> Reply:
+    _check_json(ask)
+    known = next((secret for secret in SECRET_NAMES if secret == name), None)
+    if known is None:
+        raise ApiError(404, "Unknown secret", f"The secrets are {', '.join(SECRET_NAMES)}.")
+    value = _secret_value(ask)
+    version, messages = await store_secret(connection, known, value, now)
+    return _json({"name": known, "version": version}, messages=messages)
+
+
+async def get_openapi() -> Reply:
+    return _json(document())
+
+
+def problem(status: int, title: str, detail: str, problems: tuple[Problem, ...] = ()) -> Reply:
+    """Problem details (RFC 9457), with every faulty member in ``errors``."""
+    body: dict[str, Any] = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    if problems:
+        body["errors"] = [{"path": fault.path, "message": fault.message} for fault in problems]
+    return Reply(status=status, body=msgspec.json.encode(body), headers={"Content-Type": PROBLEM})
+
+
+def _json(
+    data: Any,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    messages: list[Message] | tuple[Message, ...] = (),
+) -> Reply:
+    merged = {"Content-Type": JSON, "Cache-Control": "no-store", **(headers or {})}
+    return Reply(status=status, body=msgspec.json.encode(data), headers=merged, messages=tuple(messages))
+
+
+async def _secrets(connection: Connection) -> list[SecretName]:
+    return await missing_secrets(connection, (await connection.settings.load()).settings)
+
+
+async def _run(connection: Connection, run_id: str) -> Run:
+    run = await connection.runs.get(run_id)
+    if run is None:
+        raise ApiError(404, "No such run", f"There is no run {run_id[:80]}.")
+    return run
+
+
+def _check_json(ask: Ask) -> None:
+    if len(ask.body) > MAX_BODY:
+        raise ApiError(413, "Body too large", "A body may have 1 MB at most.")
+    kind = ask.headers.get("content-type", "").split(";")[0].strip().lower()
+    if kind and kind != JSON and not kind.endswith("+json"):
+        raise ApiError(415, "Unsupported media type", f"Send {JSON}, not {kind[:80]}.")
+
+
+def _parse_sync(ask: Ask) -> SyncRequest:
+    _check_json(ask)
+    request = _parsed(ask.body or b"{}", SyncRequest)
+    problems = [
+        Problem(f"/what/{index}", f"the synchronization of {name} is not part of this version yet")
+        for index, name in enumerate(request.what)
+        if name != "users"
+    ]
+    if not request.what:
+        problems.append(Problem("/what", "has to name what to sync"))
+    if request.object_id is not None and not GUID.fullmatch(request.object_id):
+        problems.append(Problem("/object_id", "has to be the object id of a user, a GUID"))
+    if problems:
+        raise _unprocessable(tuple(problems))
+    return request
+
+
+def _secret_value(ask: Ask) -> str:
+    value = _parsed(ask.body, SecretValue).value.strip()
+    if not value or len(value.encode()) > MAX_BYTES:
+        raise _unprocessable((Problem("/value", f"has to be a text of 1 to {MAX_BYTES:,} bytes"),))
+    return value
+
+
+def _parsed[T](body: bytes, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        raise _unprocessable((_located(str(error)),)) from None
+    except msgspec.DecodeError as error:
+        raise ApiError(400, "Not JSON", f"The body is not JSON: {error}.") from None
+
+
+def _located(text: str) -> Problem:
+    """msgspec says ``Expected `bool`, got `int` - at `$.preview` ``: take message and place apart."""
+    message, _, place = text.partition(" - at `$")
+    pointer = place.rstrip("`").replace("[", "/").replace("]", "").replace(".", "/")
+    if message.startswith("Object contains unknown field"):
+        return Problem(f"{pointer}/{message.split('`')[1]}", "there is no such member")
+    return Problem(pointer, message)
+
+
+def _unprocessable(problems: tuple[Problem, ...]) -> ApiError:
+    return ApiError(422, "Unprocessable request", "The request was refused; nothing was done.", problems)
+
+
+def _top(ask: Ask, default: int) -> int:
+    top = _number(ask, "top", default)
+    if not 1 <= top <= MAX_TOP:
+        raise ApiError(400, "Wrong parameter", f"top has to be a whole number from 1 to {MAX_TOP}.")
+    return top
+
+
+def _number(ask: Ask, name: str, default: int) -> int:
+    text = ask.params.get(name, "")
+    if not text:
+        return default
+    try:
+        return int(text)
+    except ValueError:
+        raise ApiError(400, "Wrong parameter", f"{name} has to be a whole number.") from None
+
+
+def _check_outcome(outcome: str) -> None:
+    known = {"planned", "done", "skipped", "held", "failed"}
+    if outcome and outcome not in known:
+        raise ApiError(400, "Unknown outcome", f"outcome has to be one of {', '.join(sorted(known))}.")
+
+
+def _searched(link: Link) -> str:
+    parts = (link.name, link.email, link.user_principal_name, link.number, link.object_id)
+    return "\n".join(parts).casefold()
+
+
+def _kind(kind: str) -> Kind:
+    kinds: dict[str, Kind] = {"users": "users", "groups": "groups", "contacts": "contacts"}
+    return kinds[kind]
+
+
+def _view(link: Link, kind: str) -> LinkView:
+    return LinkView(
+        object_id=link.object_id,
+        kind=kind,
+        state=link.state,
+        name=link.name,
+        user_principal_name=link.user_principal_name,
+        email=link.email,
+        extension=link.number,
+        pbx_id=link.pbx_id,
+        associated=link.associated,
+        changed_at=link.changed_at,
+        run_id=link.run_id,
+    )

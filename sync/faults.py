@@ -1,0 +1,62 @@
+"""Turns whatever stopped a run into a fault that an administrator can act on. The class of the error is the policy."""
+
+import traceback
+from typing import Literal
+
+import graph.errors
+import pbx.errors
+import store.errors
+from store.runs import Fault
+
+type Policy = Literal["retry", "stop", "bug"]
+
+MISSING_SECRETS = {
+    "entra-client-secret": (
+        "the client secret of the Entra application is not stored yet",
+        "Store it: PUT /api/secrets/entra-client-secret.",
+    ),
+    "entra-client-certificate": (
+        "the certificate of the Entra application is not stored yet",
+        "Store it with its private key as PEM: PUT /api/secrets/entra-client-certificate.",
+    ),
+    "pbx-client-secret": (
+        "the Client Secret of the PBX's API is not stored yet",
+        "Store it: PUT /api/secrets/pbx-client-secret.",
+    ),
+}
+
+
+class NotReady(Exception):
+    """The rules or the connection do not allow a run now; an administrator has to change something."""
+
+    def __init__(self, code: str, message: str, action: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.action = action
+
+
+def explain(error: BaseException) -> tuple[Policy, Fault]:
+    """The policy and the words for an error that ended a run."""
+    match error:
+        case NotReady():
+            return "stop", Fault(error.code, str(error), error.action)
+        case store.errors.SecretMissing():
+            message, action = MISSING_SECRETS.get(
+                error.name.removeprefix("default-"), (str(error), "Store the secret.")
+            )
+            return "stop", Fault("secret_missing", message, action)
+        case store.errors.AccessDenied():
+            return "stop", Fault("storage_denied", str(error), "Grant the function app's identity its roles again.")
+        case store.errors.StoreUnavailable() | store.errors.Changed():
+            return "retry", Fault("storage_unavailable", str(error), "The bridge tries again by itself.")
+        case store.errors.LeaseLost():
+            return "retry", Fault("lease_lost", str(error), "The bridge tries again by itself.")
+        case graph.errors.Retry() | pbx.errors.Retry():
+            return "retry", Fault(error.code, str(error), error.action)
+        case graph.errors.ConsentMissing() | graph.errors.Stop() | pbx.errors.Stop() | pbx.errors.FeatureMissing():
+            return "stop", Fault(error.code, str(error), error.action)
+        case pbx.errors.LimitReached():
+            return "retry", Fault(error.code, str(error), "The bridge tries again by itself.")
+        case _:
+            text = "".join(traceback.format_exception(error))[-8000:]
+            return "bug", Fault("internal", f"a fault of the bridge itself: {type(error).__name__}: {error}", "", text)

@@ -1,0 +1,360 @@
+"""Executes one run: read, plan, guard, apply, record."""
+
+import asyncio
+import datetime
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from graph.client import Graph
+from graph.models import selected
+from pbx.client import Pbx
+from pbx.models import Capacity, Information
+from store.cursors import Cursor
+from store.document import Settings
+from store.health import Health, PbxFacts, Reason
+from store.leases import DURATION, Holder, Lease
+from store.links import Link
+from store.runs import FINISHED, Run, RunItem
+from sync.applying import Applied, Applier, preview_items
+from sync.connection import Connection
+from sync.faults import NotReady, explain
+from sync.guard import check
+from sync.plan import Held, Plan
+from sync.planner import UsersInput, plan_users
+from sync.reading import Directory, Gathered, gather, linked_count, read_directory, read_members, read_one
+
+log = logging.getLogger("sync")
+
+BUDGET_SECONDS = 20 * 60.0
+"""A run stops cleanly after so long and continues in a new execution; the function's limit is 30 minutes."""
+ITEMS_AN_EXECUTION = 1_000_000
+RETRY_LIMIT = 2000
+"""With more objects to be tried again than this the cursor stays where it is, and the next run reads them anew."""
+LEASE_NAME = "run"
+HELD = "deletions_held"
+
+
+class Execution:
+    """One execution of a run. A run that is interrupted or out of time is executed again until it is finished."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        run: Run,
+        *,
+        now: Callable[[], datetime.datetime],
+        budget: float = BUDGET_SECONDS,
+    ) -> None:
+        self._connection = connection
+        self._run = run
+        self._now = now
+        self._deadline = time.monotonic() + budget
+        self._next_item = 0
+        self._resumed = run.executions > 0
+
+    async def execute(self) -> bool:
+        """Work on the run; ``True`` when another execution has to continue it."""
+        if self._run.status in FINISHED:
+            return False
+        if self._run.preview:
+            return await self._guarded(None)
+        lease = await self._acquire()
+        if lease is None:
+            return False
+        try:
+            return await self._guarded(lease)
+        finally:
+            await lease.release()
+
+    async def _acquire(self) -> Lease | None:
+        """The lease; ``None`` when another run has it, which is recorded, or another execution of this one."""
+        # A crashed execution of this very run still holds the lease for a while: wait for it to run out.
+        patience = time.monotonic() + DURATION.total_seconds() + 10
+        while True:
+            got = await self._connection.leases.acquire(LEASE_NAME, self._run.id)
+            if isinstance(got, Lease):
+                return got
+            if got.owner != self._run.id:
+                await self._refuse(got)
+                return None
+            if time.monotonic() > patience:
+                return None
+            await asyncio.sleep(2)
+
+    async def _refuse(self, holder: Holder) -> None:
+        message = f"Not started: the run {holder.owner} is in progress. Ask again when it is finished."
+        await self._save(status="refused", finished_at=self._stamp(), message=message)
+        log.info("Run %s refused: %s is in progress", self._run.id, holder.owner)
+
+    async def _guarded(self, lease: Lease | None) -> bool:
+        """Do the work; whatever goes wrong becomes a fault of the run."""
+        executions = self._run.executions + 1
+        self._next_item = (executions - 1) * ITEMS_AN_EXECUTION
+        started = self._run.started_at or self._stamp()
+        await self._save(status="running", started_at=started, executions=executions, message="", fault=None)
+        try:
+            return await self._work(lease)
+        except Exception as error:  # noqa: BLE001 - the run itself reports it, with its policy
+            await self._fail(error)
+            return False
+
+    async def _work(self, lease: Lease | None) -> bool:
+        connection = self._connection
+        stored = await connection.settings.load()
+        settings = stored.settings
+        self._check_ready(settings)
+        async with await connection.open_graph(settings) as graph, await connection.open_pbx(settings) as pbx:
+            try:
+                facts, capacity = await pbx.information(), await pbx.capacity()
+                directory, gathered = await self._read(settings, graph, pbx, capacity)
+                plan = plan_users(gathered.data)
+                held = await self._held(settings, gathered.data, plan)
+                await self._save(counts=self._counts(plan))
+                if lease is None:
+                    await self._record(list(preview_items(plan, held)))
+                    await self._connection.recovered(self._stamp())
+                    await self._finish("This is a preview; nothing was changed.")
+                    return False
+                applied = await self._apply(settings, pbx, lease, plan=plan, held=held, known=gathered.links)
+                if not applied.finished:
+                    await self._save(message="Out of time; continues in a moment.")
+                    return True
+                await self._keep_cursor(settings, directory, applied, held)
+                expiry = await self._connection.secret_expiry(settings, graph, self._now())
+                if any(name in self._run.counts for name in ("create.done", "delete.done")):
+                    capacity = await pbx.capacity()
+                memory = _facts(facts, capacity, self._stamp())
+                await self._remember(memory, expiry, gathered=gathered, applied=applied, held=held)
+                await self._finish("")
+            finally:
+                await self._save(requests=self._requests(graph, pbx))
+        return False
+
+    def _check_ready(self, settings: Settings) -> None:
+        missing = settings.missing()
+        if missing:
+            names = ", ".join(missing)
+            raise NotReady("not_connected", f"the settings lack {names}", "Fill them in: PUT /api/settings.")
+        if not settings.users.enabled and not self._run.preview:
+            raise NotReady("users_disabled", "the synchronization of users is off", "Set users.enabled to true.")
+
+    async def _read(self, settings: Settings, graph: Graph, pbx: Pbx, capacity: Capacity) -> tuple[Directory, Gathered]:
+        rules = settings.users
+        directory = await self._directory(settings, graph, selection(settings))
+        members = await read_members(graph, rules.scope.group_ids) if rules.scope.kind == "groups" else None
+        links = self._connection.links("users")
+        gathered = await gather(directory, links=links, pbx=pbx, rules=rules, members=members, capacity=capacity)
+        if not self._run.preview:
+            await links.write(save=gathered.adopted, remove=gathered.dropped)
+        return directory, gathered
+
+    async def _directory(self, settings: Settings, graph: Graph, select: Sequence[str]) -> Directory:
+        if self._run.object_id is not None:
+            return await read_one(graph, select, [self._run.object_id])
+        cursor = await self._connection.cursors.load("users") if self._run.mode == "incremental" else None
+        if cursor is None or cursor.selected != ",".join(select) or cursor.scope != scope_mark(settings):
+            return await read_directory(graph, select, None)
+        # Membership is not part of users/delta, so a scope by group reads everything.
+        link = None if settings.users.scope.kind == "groups" else cursor.link
+        directory = await read_directory(graph, select, link)
+        again = [object_id for object_id in cursor.retry if object_id not in directory.users]
+        if directory.complete or not again:
+            return directory
+        return Directory(
+            {**directory.users, **(await read_one(graph, select, again)).users},
+            complete=False,
+            delta_link=directory.delta_link,
+        )
+
+    async def _held(self, settings: Settings, data: UsersInput, plan: Plan) -> Held:
+        linked = sum(not link.released for link in data.links.values())
+        if not data.complete:
+            health = await self._connection.health.load()
+            linked = max(linked, health.counts.get("users", 0))
+        approved = await self._approved()
+        return check(plan, linked, settings.guard, approved=approved, complete=data.complete)
+
+    async def _approved(self) -> frozenset[str]:
+        """The objects whose deletion an administrator approved: those that the decided run held, and no others."""
+        if self._run.decides is None:
+            return frozenset()
+        items = self._connection.runs.items(self._run.decides)
+        return frozenset([item.object_id async for item in items if item.outcome == "held"])
+
+    async def _apply(
+        self, settings: Settings, pbx: Pbx, lease: Lease, *, plan: Plan, held: Held, known: dict[str, Link]
+    ) -> Applied:
+        applier = Applier(
+            pbx=pbx,
+            links=self._connection.links("users"),
+            known=known,
+            lease=lease,
+            record=self._record,
+            run_id=self._run.id,
+            welcome=settings.users.send_welcome_email,
+            pace=settings.pbx.max_writes_per_second,
+            deadline=self._deadline,
+            now=self._now,
+        )
+        return await applier.apply(plan, held)
+
+    async def _keep_cursor(self, settings: Settings, directory: Directory, applied: Applied, held: Held) -> None:
+        """Move the cursor: everything read was applied, or is remembered to be looked at again."""
+        again = sorted(applied.retry | held.object_ids)
+        if directory.delta_link is None or len(again) > RETRY_LIMIT:
+            return
+        cursor = Cursor(
+            link=directory.delta_link,
+            selected=",".join(selection(settings)),
+            scope=scope_mark(settings),
+            made_at=self._stamp(),
+            retry=again,
+        )
+        await self._connection.cursors.save("users", cursor)
+
+    async def _record(self, items: Sequence[RunItem]) -> None:
+        """Store items and count them on the run."""
+        self._next_item = await self._connection.runs.add_items(self._run.id, self._next_item, items)
+        counts = dict(self._run.counts)
+        for item in items:
+            name = f"{item.operation}.{item.outcome}"
+            counts[name] = counts.get(name, 0) + 1
+        await self._save(counts=counts, items=self._run.items + len(items))
+
+    def _counts(self, plan: Plan) -> dict[str, int]:
+        """What is planned. An execution that continues a run plans what is left; what was read stays as it was."""
+        counts = dict(self._run.counts)
+        if not self._resumed:
+            counts |= {"read": plan.read, "unchanged": plan.unchanged, "out_of_scope": plan.out_of_scope}
+        counts["total"] = self._run.items + len(plan.operations)
+        return counts
+
+    async def _remember(
+        self,
+        facts: PbxFacts,
+        expiry: str | None,
+        *,
+        gathered: Gathered,
+        applied: Applied,
+        held: Held,
+    ) -> None:
+        """Keep what outlives the run: it worked, so earlier reasons for attention are gone."""
+        stamp = self._stamp()
+        before = linked_count(gathered.links)
+        is_full = gathered.data.complete
+
+        def change(health: Health) -> Health:
+            linked = (before if is_full else health.counts.get("users", 0)) + applied.linked
+            return msgspec.structs.replace(
+                health,
+                reasons=_held_reasons(health, held, self._run.id, stamp),
+                pbx=facts,
+                secret_expires_at=expiry or health.secret_expires_at,
+                secret_checked_at=stamp if expiry else health.secret_checked_at,
+                initial_pending=health.initial_pending and not is_full,
+                last_run=self._run.id,
+                last_full_success=stamp if is_full else health.last_full_success,
+                counts={**health.counts, "users": max(0, linked)},
+                failures=0,
+                retry_at=None,
+            )
+
+        await self._connection.health.update(change)
+
+    async def _finish(self, message: str) -> None:
+        failed = sum(number for name, number in self._run.counts.items() if name.endswith(".failed"))
+        await self._save(
+            status="partial" if failed else "succeeded",
+            finished_at=self._stamp(),
+            duration_seconds=self._duration(),
+            message=message or summary(self._run.counts),
+        )
+        log.info("Run %s finished: %s", self._run.id, self._run.message)
+
+    async def _fail(self, error: Exception) -> None:
+        policy, fault = explain(error)
+        level = logging.ERROR if policy == "bug" else logging.WARNING
+        log.log(level, "Run %s ended: %s", self._run.id, fault.message, exc_info=error if policy == "bug" else None)
+        await self._save(
+            status="failed",
+            finished_at=self._stamp(),
+            duration_seconds=self._duration(),
+            fault=fault,
+            message=f"{fault.message[:1].upper()}{fault.message[1:]}.",
+        )
+        await self._connection.failed(policy, fault, self._now(), self._run)
+
+    def _requests(self, graph: Graph, pbx: Pbx) -> dict[str, int]:
+        known = self._run.requests
+        added = {"graph": graph.requests, "pbx": pbx.requests, "pbx_writes": pbx.writes}
+        return {name: known.get(name, 0) + number for name, number in added.items()}
+
+    def _duration(self) -> float | None:
+        if self._run.started_at is None:
+            return None
+        started = datetime.datetime.fromisoformat(self._run.started_at)
+        return round((self._now() - started).total_seconds(), 3)
+
+    def _stamp(self) -> str:
+        return self._now().isoformat(timespec="milliseconds")
+
+    async def _save(self, **changes: Any) -> None:
+        self._run = msgspec.structs.replace(self._run, **changes)
+        await self._connection.runs.save(self._run)
+
+
+def selection(settings: Settings) -> tuple[str, ...]:
+    """The user properties that the rules need."""
+    number = settings.users.number
+    return selected(number.property if number.kind == "property" else None)
+
+
+def scope_mark(settings: Settings) -> str:
+    """A fingerprint of the rules that decide about users who did not change: when they do, everything is read."""
+    users = settings.users
+    decisive = (settings.microsoft.tenant_id, settings.pbx.fqdn, users.scope, users.delete_when, users.number,
+                users.delete_out_of_scope, users.associate_by_email)  # fmt: skip
+    return hashlib.sha256(msgspec.json.encode(decisive)).hexdigest()[:16]
+
+
+def summary(counts: Mapping[str, int]) -> str:
+    """A run in one sentence."""
+    words = {
+        "create.done": "created", "associate.done": "associated", "update.done": "updated", "delete.done": "deleted",
+        "release.done": "released", "unchanged": "unchanged",
+    }  # fmt: skip
+    parts = [f"{counts[name]} {word}" for name, word in words.items() if counts.get(name)]
+    for outcome in ("skipped", "held", "failed"):
+        number = sum(value for name, value in counts.items() if name.endswith(f".{outcome}"))
+        parts += [f"{number} {outcome}"] if number else []
+    return f"{', '.join(parts)}." if parts else "Nothing to do."
+
+
+def _facts(information: Information, capacity: Capacity, stamp: str) -> PbxFacts:
+    return PbxFacts(
+        model=information.model_name,
+        firmware=information.firmware_version,
+        serial=information.sn,
+        extension_capacity=capacity.extension_capacity,
+        extension_used=capacity.extension_used,
+        read_at=stamp,
+    )
+
+
+def _held_reasons(health: Health, held: Held, run_id: str, stamp: str) -> list[Reason]:
+    if not held.object_ids:
+        return []
+    earlier = next((reason for reason in health.reasons if reason.code == HELD), None)
+    return [
+        Reason(
+            HELD,
+            f"{len(held.object_ids)} deletions wait for a decision. {held.reason}",
+            f"Look at the held items of run {run_id}, then approve or reject them: POST /api/runs/{run_id}/approve.",
+            earlier.since if earlier else stamp,
+        )
+    ]

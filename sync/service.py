@@ -1,0 +1,260 @@
+"""What the triggers and the console ask of the engine: request a run, execute one, keep time, store decisions."""
+
+import datetime
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+
+from store.document import Settings
+from store.environment import Environment, read_environment, trust_private_authority
+from store.errors import Changed, SecretMissing
+from store.health import Health
+from store.runs import FINISHED, Run, run_id
+from store.secrets import SecretName
+from store.settings import Stored
+from store.tables import Tables, open_tables
+from sync.connection import Connection, needed_secrets
+from sync.running import HELD, LEASE_NAME, Execution
+from sync.schedule import next_due
+
+log = logging.getLogger("sync")
+
+type What = Literal["users"]
+type Mode = Literal["full", "incremental"]
+
+STUCK_AFTER = datetime.timedelta(minutes=15)
+"""A run that is queued or running for so long without holding the lease has lost its message: it is queued again. The
+host redelivers a message 30 s after a failure, so this is the exception."""
+RECENT = 10
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A message of the queue ``sync-requests``: execute this run."""
+
+    connection: str
+    run: str
+
+    def encode(self) -> str:
+        return msgspec.json.encode(self).decode()
+
+
+class Conflict(Exception):
+    """The request does not fit the state of the connection; nothing was changed."""
+
+
+class Bridge:
+    """One process of the deployment: its environment, its storage, and its connections."""
+
+    def __init__(
+        self,
+        environment: Environment | None = None,
+        tables: Tables | None = None,
+        now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+    ) -> None:
+        trust_private_authority()
+        self.environment = environment or read_environment()
+        self._tables = tables or open_tables(self.environment)
+        self._connections: dict[str, Connection] = {}
+        self.now = now
+
+    def connection(self, connection_id: str = "default") -> Connection:
+        """The connection with this id; there is one today, ``default``."""
+        if connection_id not in self._connections:
+            self._connections[connection_id] = Connection(connection_id, self.environment, self._tables)
+        return self._connections[connection_id]
+
+    async def close(self) -> None:
+        for connection in self._connections.values():
+            await connection.secrets.close()
+        await self._tables.close()
+
+
+async def request_run(
+    connection: Connection,
+    now: datetime.datetime,
+    *,
+    started_by: str,
+    mode: Mode = "full",
+    preview: bool = False,
+    object_id: str | None = None,
+    decides: str | None = None,
+) -> tuple[Run, Message]:
+    """Record a run to be executed; the message has to be queued by the caller."""
+    run = Run(
+        id=run_id(now, secrets.token_hex(3)),
+        what=["users"],
+        mode=mode,
+        preview=preview,
+        object_id=object_id,
+        started_by=started_by,
+        requested_at=now.isoformat(timespec="milliseconds"),
+        decides=decides,
+    )
+    await connection.runs.create(run)
+    return run, Message(connection.id, run.id)
+
+
+async def execute(connection: Connection, id_: str, now: Callable[[], datetime.datetime]) -> list[Message]:
+    """Execute a run; answers the message that continues it when its time was up."""
+    run = await connection.runs.get(id_)
+    if run is None:
+        log.error("There is no run %s; its message is dropped", id_)
+        return []
+    continues = await Execution(connection, run, now=now).execute()
+    return [Message(connection.id, id_)] if continues else []
+
+
+async def save_settings(
+    connection: Connection, settings: Settings, base: Stored, now: datetime.datetime
+) -> tuple[Stored, list[Message]]:
+    """Save the document; the save that enables users starts their initial run at once, if all it needs is there."""
+    stored = await connection.settings.save(settings, base)
+    if not settings.users.enabled or base.settings.users.enabled:
+        return stored, []
+    stamp = now.isoformat(timespec="seconds")
+
+    def pending(health: Health) -> Health:
+        return msgspec.structs.replace(health, initial_pending=True, last_scheduled=stamp)
+
+    await connection.health.update(pending)
+    return stored, await start_pending(connection, settings, now)
+
+
+async def store_secret(
+    connection: Connection, name: SecretName, value: str, now: datetime.datetime
+) -> tuple[str, list[Message]]:
+    """Store a secret and answer its version. A run that waits for it is started at once."""
+    secret = await connection.secrets.write(name, value)
+    await connection.secret_stored(name, secret.version)
+    settings = (await connection.settings.load()).settings
+    return secret.version, await start_pending(connection, settings, now)
+
+
+async def start_pending(connection: Connection, settings: Settings, now: datetime.datetime) -> list[Message]:
+    """Start the initial run, or try a failed one again, if the connection is complete."""
+    health = await connection.health.load()
+    is_waiting = health.initial_pending or health.retry_at is not None
+    if (
+        not is_waiting
+        or not settings.users.enabled
+        or settings.missing()
+        or await missing_secrets(connection, settings)
+    ):
+        return []
+    await connection.health.update(lambda health: msgspec.structs.replace(health, retry_at=None))
+    started_by = "initial" if health.initial_pending else "retry"
+    _, message = await request_run(connection, now, started_by=started_by)
+    return [message]
+
+
+async def missing_secrets(connection: Connection, settings: Settings) -> list[SecretName]:
+    """The secrets that are needed and not there. The Key Vault is asked only about those never seen."""
+    seen = (await connection.health.load()).secrets
+    missing: list[SecretName] = []
+    for name in needed_secrets(settings):
+        if name in seen:
+            continue
+        try:
+            secret = await connection.secrets.read(name)
+        except SecretMissing:
+            missing.append(name)
+        else:
+            await connection.secret_stored(name, secret.version)
+    return missing
+
+
+async def decide(
+    connection: Connection, run: Run, decision: Literal["approved", "rejected"], now: datetime.datetime
+) -> tuple[Run, list[Message]]:
+    """Approve or reject what a run holds. Approving starts a full run that may delete those objects, if the rules still
+    say so; rejecting leaves everything as it is. ``Conflict`` when there is nothing to decide."""
+    held = sum(number for name, number in run.counts.items() if name.endswith(".held"))
+    if run.preview or not held:
+        raise Conflict("This run holds nothing that waits for a decision.")
+    if run.decision:
+        raise Conflict(f"This run was {run.decision} already.")
+    decided = msgspec.structs.replace(run, decision=decision)
+    await connection.runs.save(decided)
+
+    def settled(health: Health) -> Health:
+        return msgspec.structs.replace(health, reasons=[reason for reason in health.reasons if reason.code != HELD])
+
+    await connection.health.update(settled)
+    if decision == "rejected":
+        return decided, []
+    _, message = await request_run(connection, now, started_by="approval", decides=run.id)
+    return decided, [message]
+
+
+async def tick(connection: Connection, now: datetime.datetime) -> list[Message]:
+    """What is due this minute: the scheduled run, a failed run's next try, a first run, a run that lost its message."""
+    stored = await connection.settings.load()
+    settings = stored.settings
+    messages = await _requeue_stuck(connection, now)
+    if not settings.users.enabled or settings.missing():
+        return messages
+    health = await connection.health.load()
+    due = _scheduled(settings, health, now)
+    if due:
+        stamp = now.isoformat(timespec="seconds")
+        await connection.health.update(
+            lambda health: msgspec.structs.replace(health, last_scheduled=stamp, retry_at=None)
+        )
+        _, message = await request_run(connection, now, started_by="schedule")
+        return [*messages, message]
+    if _retry_due(health, now) or (health.initial_pending and health.last_run is None and not messages):
+        messages += await start_pending(connection, settings, now)
+    return messages
+
+
+def next_run_at(settings: Settings, health: Health, now: datetime.datetime) -> datetime.datetime | None:
+    """When the next run starts by itself; ``None`` while nothing is enabled."""
+    if not settings.users.enabled:
+        return None
+    times = [next_due(settings.schedule, now)]
+    if health.retry_at is not None:
+        times.append(datetime.datetime.fromisoformat(health.retry_at))
+    return min(times)
+
+
+def _scheduled(settings: Settings, health: Health, now: datetime.datetime) -> bool:
+    """Whether a scheduled time has passed since the last one served; a missed one is caught up once."""
+    if health.last_scheduled is None:
+        return False
+    return next_due(settings.schedule, datetime.datetime.fromisoformat(health.last_scheduled)) <= now
+
+
+def _retry_due(health: Health, now: datetime.datetime) -> bool:
+    return health.retry_at is not None and datetime.datetime.fromisoformat(health.retry_at) <= now
+
+
+async def _requeue_stuck(connection: Connection, now: datetime.datetime) -> list[Message]:
+    recent = [run async for run in connection.runs.newest(RECENT)]
+    open_runs = [run for run in recent if run.status not in FINISHED and _age(run, now) > STUCK_AFTER]
+    if not open_runs:
+        return []
+    holder = await connection.leases.holder(LEASE_NAME)
+    stuck = [run for run in open_runs if holder is None or holder.owner != run.id]
+    for run in stuck:
+        log.warning("Run %s lost its message; it is queued again", run.id)
+        # Mark the time, so that the next tick leaves it alone.
+        await connection.runs.save(msgspec.structs.replace(run, requeued_at=now.isoformat(timespec="seconds")))
+    return [Message(connection.id, run.id) for run in stuck]
+
+
+def _age(run: Run, now: datetime.datetime) -> datetime.timedelta:
+    return now - datetime.datetime.fromisoformat(run.requeued_at or run.started_at or run.requested_at)
+
+
+async def save_if_matching(
+    connection: Connection, settings: Settings, accepted: Sequence[str], now: datetime.datetime
+) -> tuple[Stored, list[Message]]:
+    """Save unless somebody saved since the reader's ETag. ``accepted`` are the ETags of ``If-Match``; empty or ``*``
+    accepts any. ``Changed`` when the race is lost."""
+    base = await connection.settings.load()
+    if accepted and "*" not in accepted and base.http_etag not in accepted:
+        raise Changed("the settings were changed since they were read")
+    return await save_settings(connection, settings, base, now)
