@@ -15,7 +15,7 @@ FEDERATED = (
     "Compare issuer, subject and audience of the federated credential with the managed identity of the function app."
 )
 
-UNKNOWN_SECRET = (
+NOT_KNOWN = (
     "Entra does not know this client secret. Often the secret's id was copied instead of its value; a secret made a "
     "moment ago can take two minutes to be known"
 )
@@ -23,7 +23,7 @@ UNKNOWN_SECRET = (
 WORDS: dict[int, tuple[str, str, str]] = {
     7000215: (
         "entra_secret_wrong",
-        UNKNOWN_SECRET,
+        NOT_KNOWN,
         NEW_CLIENT,
     ),
     7000222: ("entra_secret_expired", "the client secret of the application has expired", NEW_CLIENT),

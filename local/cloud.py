@@ -34,6 +34,9 @@ class Ports(msgspec.Struct, frozen=True):
     pbx: int = 0
 
 
+FREE_PORTS = Ports()
+
+
 class Cloud:
     """``async with Cloud() as cloud: ...``; everything ends with the block.
 
@@ -43,7 +46,7 @@ class Cloud:
     def __init__(
         self,
         *,
-        ports: Ports = Ports(),
+        ports: Ports = FREE_PORTS,
         app_dir: Path = ROOT,
         with_host: bool = True,
         microsoft_options: tuple[str, ...] = (),

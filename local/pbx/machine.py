@@ -1,0 +1,131 @@
+"""The PBX itself, without any HTTP: its content, settings and clock."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from local.emulator import Clock
+from local.pbx.answers import Errcode, Payload, Refused
+from local.pbx.directory import Directory, Extension
+from local.pbx.firmware import Firmware
+from local.pbx.security import Application, BlockedIps
+from local.pbx.settings import Capacity, Settings
+from local.pbx.tokens import Token, Tokens
+
+type Commit = Callable[[], Payload]
+"""The second half of a write: what was checked becomes content."""
+
+
+class Email(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A mail that the PBX sent: a welcome mail to an extension, or a message through system/sendemail."""
+
+    at: str
+    kind: Literal["welcome", "message"]
+    recipients: tuple[str, ...]
+    extension_id: int | None = None
+    subject: str = ""
+    body: str = ""
+    options: dict[str, Any] = {}
+    """The further members of system/sendemail as they came."""
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole content, for ``/_control/state``. ``test_only_secrets`` of an extension are passwords in clear."""
+
+    application: Application
+    extensions: tuple[Extension, ...]
+    next_id: int
+    capacity: Capacity
+    firmware: Firmware
+    settings: Settings
+    tokens: tuple[Token, ...]
+    failed_authentications: dict[str, int]
+    blocked_until: dict[str, float]
+    emails: tuple[Email, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A write that was answered with errcode 2 and is committed at ``due``."""
+
+    due: float
+    plan: Callable[[], Commit]
+
+
+class Machine:
+    """Everything that endpoints work on."""
+
+    def __init__(self, clock: Clock, application: Application) -> None:
+        self.clock = clock
+        self.started = clock.time()
+        self.application = application
+        self.directory = Directory()
+        self.capacity = Capacity()
+        self.firmware = Firmware()
+        self.settings = Settings()
+        self.tokens = Tokens()
+        self.blocked = BlockedIps()
+        self.emails: list[Email] = []
+        self.pending: list[Pending] = []
+
+    def extension(self, number: int) -> Extension:
+        """The extension with the id ``number``; refused with 60001 when there is none."""
+        extension = self.directory.get(number)
+        if extension is None:
+            raise Refused(Errcode.NOT_FOUND)
+        return extension
+
+    def full(self) -> bool:
+        return len(self.directory) >= self.capacity.extensions
+
+    def postpone(self, plan: Callable[[], Commit]) -> None:
+        """Check a write now, commit it when ``in_progress_seconds`` have passed."""
+        plan()
+        self.pending.append(Pending(self.clock.time() + self.firmware.in_progress_seconds, plan))
+
+    def settle(self) -> None:
+        """Commit what is due; what no longer passes its checks is lost, and nobody is told."""
+        now = self.clock.time()
+        due = [pending for pending in self.pending if pending.due <= now]
+        self.pending = [pending for pending in self.pending if pending.due > now]
+        for pending in due:
+            _commit_quietly(pending.plan)
+
+    def send(self, email: Email) -> None:
+        self.emails.append(email)
+
+    def state(self) -> State:
+        self.settle()
+        return State(
+            application=self.application,
+            extensions=tuple(self.directory),
+            next_id=self.directory.next_id,
+            capacity=self.capacity,
+            firmware=self.firmware,
+            settings=self.settings,
+            tokens=tuple(self.tokens.pairs()),
+            failed_authentications=dict(self.blocked.failures),
+            blocked_until=dict(self.blocked.until),
+            emails=tuple(self.emails),
+        )
+
+    def load(self, state: State) -> None:
+        """Replace the content. ``ValueError`` changes nothing."""
+        self.directory = Directory(state.extensions, state.next_id)
+        self.application = state.application
+        self.capacity = state.capacity
+        self.firmware = state.firmware
+        self.settings = state.settings
+        self.tokens = Tokens(state.tokens)
+        self.blocked = BlockedIps(state.failed_authentications, state.blocked_until)
+        self.emails = list(state.emails)
+        self.pending = []
+
+
+def _commit_quietly(plan: Callable[[], Commit]) -> None:
+    try:
+        plan()()
+    except Refused:
+        return
