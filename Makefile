@@ -1,0 +1,42 @@
+# Two commands do all set-up: `make run` and `make test`. They need Python 3.13, Node.js 20 or newer, and make.
+
+PYTHON ?= $(shell command -v python3.13 || command -v python3)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+NODE_INSTALLED := node_modules/.installed
+
+.PHONY: run test check bench clean
+
+run: $(INSTALLED) $(NODE_INSTALLED)  ## Start the local cloud and sync the sample tenant; ARGS are passed on
+	@$(BIN)/python -m local run $(ARGS)
+
+test: $(INSTALLED) $(NODE_INSTALLED)  ## Run all tests; ARGS are passed on to pytest
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(INSTALLED)  ## Lint, types, import directions
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(INSTALLED) $(NODE_INSTALLED)  ## Print the benchmarks
+	@$(BIN)/python -m benchmarks
+
+clean:  ## Remove everything that was installed or made here
+	rm -rf .venv node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+
+$(INSTALLED): requirements.txt requirements-dev.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.13 is needed, and there is no python3 on the PATH."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2>/dev/null || { \
+	  echo "Python 3.13 is needed; $(PYTHON) is $$($(PYTHON) --version 2>&1). Name another one: make PYTHON=/path/to/python3.13"; \
+	  exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(NODE_INSTALLED): package.json package-lock.json
+	@command -v node >/dev/null || { echo "Node.js 20 or newer is needed, and there is no node on the PATH."; exit 1; }
+	@node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 20 ? 1 : 0)' || { \
+	  echo "Node.js 20 or newer is needed; this is $$(node --version)."; exit 1; }
+	npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
