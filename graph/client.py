@@ -55,6 +55,7 @@ class Graph:
         self._adapter: GraphRequestAdapter | None = None
         self._client: GraphServiceClient | None = None
         self._http: Any = None
+        self._transport: Any = None
         self.requests = 0
 
     async def user_pages(self, select: Sequence[str], link: str | None = None) -> AsyncIterator[UserPage]:
@@ -127,6 +128,7 @@ class Graph:
     async def close(self) -> None:
         if self._http is not None:
             await self._http.aclose()
+            await self._transport.aclose()  # the middleware that wraps it does not pass the call on
             self._http = None
         await self._credential.close()
 
@@ -200,9 +202,10 @@ class Graph:
         provider = AzureIdentityAuthenticationProvider(
             self._credential, scopes=[f"https://{_audience(host)}/.default"], allowed_hosts=[host]
         )
+        self._transport = httpx.AsyncHTTPTransport(verify=ssl.create_default_context())
         self._http = GraphClientFactory.create_with_default_middleware(
             client=httpx.AsyncClient(
-                timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS), verify=ssl.create_default_context()
+                transport=self._transport, timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS)
             ),
             # Repeating is done in one place, here: the middleware leaves out half of what passes by itself.
             options={RetryHandlerOption.get_key(): RetryHandlerOption(should_retry=False)},
