@@ -70,9 +70,7 @@ class World:
         document["pbx"]["max_writes_per_second"] = 1000
         if change is not None:
             change(document)
-        _, messages = await save_settings(
-            self.connection, msgspec.convert(document, Settings), base, self.tell()
-        )
+        _, messages = await save_settings(self.connection, msgspec.convert(document, Settings), base, self.tell())
         return messages
 
     async def enable(self, **users: Any) -> list[Message]:
@@ -119,7 +117,23 @@ class World:
         """The PBX's extensions by number."""
         return {extension["number"]: extension for extension in self.pbx.state()["extensions"]}
 
-    def writes(self, path: str = "/openapi/v1.0/extension/*") -> list[str]:
+    def edit_extension(self, number: str, **fields: Any) -> None:
+        """Change an extension on the PBX by hand."""
+        extensions = self.pbx.machine.directory
+        [extension] = [extension for extension in extensions if extension.number == number]
+        extensions.replace(msgspec.structs.replace(extension, **fields))
+
+    def remove_extension(self, number: str) -> None:
+        """Delete an extension on the PBX by hand."""
+        extensions = self.pbx.machine.directory
+        [extension] = [extension for extension in extensions if extension.number == number]
+        extensions.remove(extension.id)
+
+    def licence(self, extensions: int) -> None:
+        """Let the PBX have so many extensions."""
+        self.pbx.machine.capacity = msgspec.structs.replace(self.pbx.machine.capacity, extensions=extensions)
+
+    def writes(self) -> list[str]:
         """The PBX requests that changed something, as their last path segments."""
         changing = {"create", "update", "delete", "send_welcome_email"}
         names = [request.path.rsplit("/", 1)[1] for request in self.pbx.requests if "/extension/" in request.path]
