@@ -1,0 +1,149 @@
+"""The emulator itself: puts the parts together and holds their content."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import msgspec
+from aiohttp import web
+
+from local.emulator import Emulator, Handler
+from local.microsoft import contents
+from local.microsoft.applications import Organization
+from local.microsoft.apps import GRAPH
+from local.microsoft.control import Control
+from local.microsoft.directory import Directory
+from local.microsoft.entra import Authority
+from local.microsoft.graph import GraphService
+from local.microsoft.identity import IdentityEndpoint
+from local.microsoft.keys import KeyRing
+from local.microsoft.messages import VERSION_ROOT
+from local.microsoft.tokens import TokenService
+from local.microsoft.vault import Vault
+from local.sample import Tenant, sample_tenant
+from local.tls import ServerCertificate
+
+
+class MicrosoftEmulator(Emulator):
+    """Microsoft Entra ID, Microsoft Graph, Key Vault secrets and the managed-identity endpoint of one tenant.
+
+    Own faults: ``reset`` answers a delta request as if its token had expired (``options``: ``{"answer": "410"}``, one
+    of ``delta.ResetAnswer``); ``batch_item`` answers one item of a ``$batch`` with ``status``, ``headers`` and
+    ``body`` (``options``: ``{"url": "/users/*", "method": "GET"}``).
+    """
+
+    name = "the Microsoft emulator"
+    own_faults = frozenset({"reset", "batch_item"})
+
+    def __init__(self, tenant: Tenant | None = None, *, page_size: int | None = None) -> None:
+        super().__init__()
+        self._tenant = tenant if tenant is not None else sample_tenant()
+        self._page_size = page_size
+        self.keys = KeyRing()
+        self._control = Control(self)
+        self.reset()
+
+    def reset(self) -> None:
+        tenant = self._tenant
+        directory = Directory(self.clock.now)
+        contents.fill_from_sample(directory, tenant)
+        self._build(contents.TenantContent(tenant.id, tenant.display_name, list(tenant.domains)), directory, KeyRing())
+        app = contents.sample_app(tenant.id)
+        self.authority.apps[app.client_id] = app
+        self.identity.identity = contents.sample_identity()
+        if self._page_size is not None:
+            self.graph.delta.switches.page_size = self._page_size
+        self.open_vault()
+
+    def state(self) -> Any:
+        delta = self.graph.delta
+        content = contents.Content(
+            tenant=self._tenant_content,
+            apps=list(self.authority.apps.values()),
+            identity=self.identity.identity,
+            keys=self.keys.state(),
+            used_assertions=self.authority.assertions.used,
+            directory=contents.directory_content(self.directory),
+            delta=contents.DeltaContent(delta.switches, delta.tokens, delta.epoch),
+            page_tokens=self.graph.pager.tokens,
+            throttle=self.graph.bucket.settings,
+            vault=self.vault.secrets,
+        )
+        return msgspec.to_builtins(content)
+
+    def load(self, state: Any) -> None:
+        content = contents.read(state)
+        directory, keys = Directory(self.clock.now), KeyRing()
+        contents.fill(directory, content.directory)
+        keys.load(content.keys)
+        self._build(content.tenant, directory, keys)
+        self.authority.apps.update({app.client_id: app for app in content.apps})
+        self.authority.assertions.used = content.used_assertions
+        self.identity.identity = content.identity
+        delta = self.graph.delta
+        delta.switches, delta.tokens, delta.epoch = content.delta.switches, content.delta.tokens, content.delta.epoch
+        self.directory.delete_groups_softly = delta.switches.delete_groups_softly
+        self.graph.pager.tokens = content.page_tokens
+        self.graph.bucket.settings = content.throttle
+        self.vault.secrets = content.vault
+        self.open_vault()
+
+    def open_vault(self) -> None:
+        """Let in the apps that have a role on the vault."""
+        allowed = {app.client_id for app in self.authority.apps.values() if app.vault_access}
+        identity = self.identity.identity
+        self.vault.allowed = allowed | ({identity.client_id} if identity.vault_access else set())
+
+    def token_for(self, *roles: str, resource: str = GRAPH) -> str:
+        """A valid access token of the sample app with just these roles."""
+        app = next(iter(self.authority.apps.values()))
+        return self.tokens.for_app(msgspec.structs.replace(app, roles=list(roles)), resource)
+
+    def routes(self) -> list[web.RouteDef]:
+        authority = "/{tenant}"
+        return [
+            *self._control.routes(),
+            web.route("*", VERSION_ROOT + "/{tail:.*}", self._graph),
+            web.route("*", "/secrets{tail:.*}", _late(lambda: self.vault.answer)),
+            web.route("*", "/deletedsecrets{tail:.*}", _late(lambda: self.vault.answer)),
+            web.get("/msi/token", _late(lambda: self.identity.token)),
+            web.post(authority + "/oauth2/v2.0/token", _late(lambda: self.authority.token)),
+            web.get(authority + "/v2.0/.well-known/openid-configuration", _late(lambda: self.authority.discovery)),
+            web.get(authority + "/discovery/v2.0/keys", _late(lambda: self.authority.published_keys)),
+        ]
+
+    async def start(self, certificate: ServerCertificate | None, host: str = "127.0.0.1", port: int = 0) -> Self:
+        await super().start(certificate, host, port)
+        self.identity.issuer_origin = self.url
+        return self
+
+    async def _graph(self, request: web.Request) -> web.Response:
+        reset = self.take_fault(request, "reset")
+        return self.graph.respond(request, await request.read(), self.faults, reset)
+
+    def _build(self, tenant: contents.TenantContent, directory: Directory, keys: KeyRing) -> None:
+        self._tenant_content = tenant
+        self.directory = directory
+        self.keys = keys
+        self.tokens = TokenService(self.clock, keys, tenant.id)
+        self.authority = Authority(self.clock, keys, self.tokens)
+        self.authority.domains = tenant.domains
+        organization = Organization(tenant.id, tenant.display_name, tenant.domains)
+        self.graph = GraphService(
+            clock=self.clock,
+            tokens=self.tokens,
+            directory=directory,
+            apps=self.authority.apps,
+            organization=organization,
+        )
+        self.vault = Vault(self.clock, self.tokens)
+        self.identity = IdentityEndpoint(self.clock, self.tokens, contents.sample_identity())
+        self.identity.issuer_origin = self.url
+
+
+def _late(find: Callable[[], Handler]) -> Handler:
+    """A handler that is looked up at each request: ``reset`` and ``load`` make new parts."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return await find()(request)
+
+    return handler
