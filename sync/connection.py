@@ -114,11 +114,13 @@ class Connection:
             earlier = next((reason for reason in health.reasons if reason.code == fault.code), None)
             since = earlier.since if earlier else now.isoformat(timespec="seconds")
             reason = Reason(fault.code, _sentence(fault.message, health), fault.action, since)
+            # Something that changed while the run was under way may have asked for an earlier try.
+            times = [(now + pause).isoformat(timespec="seconds"), *([health.retry_at] if health.retry_at else [])]
             return msgspec.structs.replace(
                 health,
                 failures=failures,
                 reasons=[*others, reason] if needs_attention else health.reasons,
-                retry_at=health.retry_at if run.preview else (now + pause).isoformat(timespec="seconds"),
+                retry_at=health.retry_at if run.preview else min(times),
                 last_run=health.last_run if run.preview else run.id,
             )
 

@@ -144,6 +144,11 @@ async def start_pending(connection: Connection, settings: Settings, now: datetim
         or await missing_secrets(connection, settings)
     ):
         return []
+    if await _is_busy(connection, now):
+        # What changed may come too late for the run under way: if that fails, the next tick tries again at once.
+        stamp = now.isoformat(timespec="seconds")
+        await connection.health.update(lambda health: msgspec.structs.replace(health, retry_at=stamp))
+        return []
     await connection.health.update(lambda health: msgspec.structs.replace(health, retry_at=None))
     started_by = "initial" if health.initial_pending else "retry"
     _, message = await request_run(connection, now, started_by=started_by)
@@ -243,6 +248,12 @@ async def _requeue_stuck(connection: Connection, now: datetime.datetime) -> list
         # Mark the time, so that the next tick leaves it alone.
         await connection.runs.save(msgspec.structs.replace(run, requeued_at=now.isoformat(timespec="seconds")))
     return [Message(connection.id, run.id) for run in stuck]
+
+
+async def _is_busy(connection: Connection, now: datetime.datetime) -> bool:
+    """Whether a run is queued or under way."""
+    recent = [run async for run in connection.runs.newest(RECENT)]
+    return any(run.status not in FINISHED and not run.preview and _age(run, now) <= STUCK_AFTER for run in recent)
 
 
 def _age(run: Run, now: datetime.datetime) -> datetime.timedelta:

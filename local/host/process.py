@@ -48,6 +48,7 @@ class HostProcess:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._log: list[str] = []
+        self._launched_at = 0
         self._ready = asyncio.Event()
         self._url = ""
 
@@ -106,9 +107,14 @@ class HostProcess:
         """What host and app printed so far."""
         return "".join(self._log)
 
+    def _log_since_launch(self) -> str:
+        """A host that was started before printed another address."""
+        return "".join(self._log[self._launched_at :])
+
     async def launch(self) -> None:
         """Start, and wait until it listens. Raises LocalCloudError with its log when it does not."""
         self._ready.clear()
+        self._launched_at = len(self._log)
         env = self._env | {VARIABLE: msgspec.json.encode(self._keys).decode()}
         # Only the host needs the repository on sys.path: the app's own process gets the environment as given.
         code = f"import sys; sys.path[:1] = [{str(_ROOT)!r}]; from local.host.cli import main; sys.exit(main())"
@@ -170,6 +176,6 @@ class HostProcess:
         # Not by lines: one longer than the reader's limit would stop the reading, and then the host.
         while chunk := await process.stdout.read(65536):
             self._log.append(decoder.decode(chunk))
-            if not self._ready.is_set() and (match := _READY.search(self.log())):
+            if not self._ready.is_set() and (match := _READY.search(self._log_since_launch())):
                 self._url = match[1]
                 self._ready.set()

@@ -1,0 +1,16 @@
+"""``make bench``: every benchmark, one after the other. Ratios are of one run; single figures depend on the machine."""
+
+from benchmarks import graph_read, host_speed, imports
+
+
+def main() -> None:
+    """Print all benchmarks."""
+    imports.main()
+    print()
+    host_speed.main()
+    print()
+    graph_read.main()
+
+
+if __name__ == "__main__":
+    main()
