@@ -65,28 +65,11 @@ class HealthStore:
         self._connection = connection
 
     async def load(self) -> Health:
-        health, _ = await self._load()
+        health, _ = await self.load_with_etag()
         return health
 
-    async def update(self, change: Callable[[Health], Health]) -> Health:
-        """Apply ``change`` to the newest state; it may be called again when somebody else wrote meanwhile."""
-        for _ in range(TRIES):
-            health, etag = await self._load()
-            changed = change(health)
-            if changed == health:
-                return health
-            row = Row(self._connection, KEY, long_text(msgspec.json.encode(changed).decode()))
-            try:
-                if etag:
-                    await self._tables.replace(TABLE, row, etag)
-                else:
-                    await self._tables.create(TABLE, row)
-            except (AlreadyExists, Changed):
-                continue
-            return changed
-        raise Changed("the state of the connection is being changed all the time; try again")
-
-    async def _load(self) -> tuple[Health, str]:
+    async def load_with_etag(self) -> tuple[Health, str]:
+        """The memory and its ETag, which is empty before the first write."""
         row = await self._tables.get(TABLE, self._connection, KEY)
         if row is None:
             return Health(), ""
@@ -94,3 +77,28 @@ class HealthStore:
             return msgspec.json.decode(row.text(), type=Health), row.etag
         except msgspec.DecodeError as error:
             raise InvalidRecord(f"the state of the connection does not decode: {error}") from error
+
+    async def update(self, change: Callable[[Health], Health], known: tuple[Health, str] | None = None) -> Health:
+        """Apply ``change`` to the newest state; it may be called again when somebody else wrote meanwhile.
+
+        ``known`` is what ``load_with_etag`` answered before: it saves reading again when nobody wrote since.
+        """
+        for _ in range(TRIES):
+            health, etag = known or await self.load_with_etag()
+            known = None
+            changed = change(health)
+            if changed == health:
+                return health
+            try:
+                await self._save(changed, etag)
+            except (AlreadyExists, Changed):
+                continue
+            return changed
+        raise Changed("the state of the connection is being changed all the time; try again")
+
+    async def _save(self, health: Health, etag: str) -> None:
+        row = Row(self._connection, KEY, long_text(msgspec.json.encode(health).decode()))
+        if etag:
+            await self._tables.replace(TABLE, row, etag)
+        else:
+            await self._tables.create(TABLE, row)

@@ -29,6 +29,14 @@ class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
     """Traceback, for faults of our own only."""
 
 
+class Step(msgspec.Struct, frozen=True):
+    """One step of the explanation of a run about one user."""
+
+    question: str
+    answer: str
+    detail: str
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One execution: read, plan, guard, apply, record."""
 
@@ -56,6 +64,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """Requests sent to Graph, to the PBX and to storage."""
     items: int = 0
     """Items recorded so far."""
+    explanation: list[Step] = []
+    """For a run about one user: found, in scope, matched, what changes, done."""
     message: str = ""
     fault: Fault | None = None
     decision: Literal["", "approved", "rejected"] = ""
@@ -120,7 +130,7 @@ class RunStore:
     async def items(self, run_id: str, *, after: int = -1) -> AsyncIterator[RunItem]:
         """The items of a run in their order, beginning behind item ``after``."""
         async for row in self._tables.query(ITEMS, run_id, low=f"{after + 1:08d}"):
-            yield msgspec.json.decode(row.text(), type=RunItem)
+            yield _item(row)
 
     def _row(self, run: Run) -> Row:
         return Row(self._connection, run.id, long_text(msgspec.json.encode(run).decode()))
@@ -144,6 +154,13 @@ def _run(row: Row) -> Run:
         return msgspec.json.decode(row.text(), type=Run)
     except msgspec.DecodeError as error:
         raise InvalidRecord(f"the run {row.key} does not decode: {error}") from error
+
+
+def _item(row: Row) -> RunItem:
+    try:
+        return msgspec.json.decode(row.text(), type=RunItem)
+    except msgspec.DecodeError as error:
+        raise InvalidRecord(f"item {row.key} of the run {row.partition} does not decode: {error}") from error
 
 
 def _item_row(run_id: str, item: RunItem) -> Row:

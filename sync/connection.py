@@ -49,12 +49,12 @@ class Connection:
     def links(self, kind: Kind) -> LinkStore:
         return LinkStore(self.tables, self.id, kind)
 
-    async def open_graph(self, settings: Settings) -> Graph:
+    async def open_graph(self, settings: Settings, health: Health) -> Graph:
         """Graph with the application's own credential; ``store.errors.SecretMissing`` without one."""
         microsoft = settings.microsoft
         proof = ""
         if microsoft.credential != "federated":
-            proof = (await self._secret(_proof_name(settings))).value
+            proof = (await self._secret(_proof_name(settings), health)).value
         application = Application(
             tenant_id=microsoft.tenant_id,
             client_id=microsoft.client_id,
@@ -65,9 +65,9 @@ class Connection:
         )
         return Graph(self.environment.graph_base_url, ApplicationCredential(application))
 
-    async def open_pbx(self, settings: Settings) -> Pbx:
+    async def open_pbx(self, settings: Settings, health: Health) -> Pbx:
         """The PBX with the deployment's shared token; ``store.errors.SecretMissing`` without a secret."""
-        secret = await self._secret("pbx-client-secret")
+        secret = await self._secret("pbx-client-secret", health)
         credentials = Credentials(
             settings.pbx.client_id,
             secret.value,
@@ -85,9 +85,11 @@ class Connection:
         pbx.sign_in_with(SharedToken(TokenStore(self.tables, self.id, "pbx"), current, mark, pbx.ask_token))
         return pbx
 
-    async def secret_expiry(self, settings: Settings, graph: Graph, now: datetime.datetime) -> str | None:
+    async def secret_expiry(
+        self, settings: Settings, graph: Graph, health: Health, now: datetime.datetime
+    ) -> str | None:
         """When the credential in use ends, asked at most twice a day; ``None`` when not asked or not readable."""
-        checked = (await self.health.load()).secret_checked_at
+        checked = health.secret_checked_at
         if settings.microsoft.credential == "federated":
             return None
         if checked is not None and now - datetime.datetime.fromisoformat(checked) < EXPIRY_CHECK:
@@ -98,7 +100,7 @@ class Connection:
         if settings.microsoft.credential == "certificate":
             ends = [key.end_date_time for key in registration.key_credentials]
         else:
-            hint = (await self._secret("entra-client-secret")).value[:3]
+            hint = (await self.secrets.read("entra-client-secret")).value[:3]
             ends = [key.end_date_time for key in registration.password_credentials if key.hint == hint]
         return max((end for end in ends if end), default=None)
 
@@ -155,9 +157,9 @@ class Connection:
 
         return await self.health.update(change)
 
-    async def _secret(self, name: SecretName) -> Secret:
+    async def _secret(self, name: SecretName, health: Health) -> Secret:
         secret = await self.secrets.read(name)
-        if (await self.health.load()).secrets.get(name) != secret.version:
+        if health.secrets.get(name) != secret.version:
             await self.secret_stored(name, secret.version)
         return secret
 

@@ -19,9 +19,10 @@ from store.document import Settings
 from store.health import Health, PbxFacts, Reason
 from store.leases import DURATION, Holder, Lease
 from store.links import Link
-from store.runs import FINISHED, Run, RunItem
+from store.runs import FINISHED, Run, RunItem, Step
 from sync.applying import Applied, Applier, preview_items
 from sync.connection import Connection
+from sync.explain import explain_user
 from sync.faults import NotReady, explain
 from sync.guard import check
 from sync.plan import Held, Plan
@@ -56,6 +57,9 @@ class Execution:
         self._deadline = time.monotonic() + budget
         self._next_item = 0
         self._resumed = run.executions > 0
+        self._health: tuple[Health, str] = (Health(), "")
+        self._earlier_requests = run.requests
+        self._gateways: tuple[Graph, Pbx] | None = None
 
     async def execute(self) -> bool:
         """Work on the run; ``True`` when another execution has to continue it."""
@@ -96,6 +100,8 @@ class Execution:
         executions = self._run.executions + 1
         self._next_item = (executions - 1) * ITEMS_AN_EXECUTION
         started = self._run.started_at or self._stamp()
+        if self._resumed:
+            await self._recount()
         await self._save(status="running", started_at=started, executions=executions, message="", fault=None)
         try:
             return await self._work(lease)
@@ -103,36 +109,46 @@ class Execution:
             await self._fail(error)
             return False
 
+    async def _recount(self) -> None:
+        """Count the items of earlier executions: one that was killed stored items that it did not come to count."""
+        items = [item async for item in self._connection.runs.items(self._run.id)]
+        counts = _counted({name: number for name, number in self._run.counts.items() if "." not in name}, items)
+        self._run = msgspec.structs.replace(self._run, counts=counts, items=len(items))
+
     async def _work(self, lease: Lease | None) -> bool:
         connection = self._connection
-        stored = await connection.settings.load()
-        settings = stored.settings
+        settings = (await connection.settings.load()).settings
         self._check_ready(settings)
-        async with await connection.open_graph(settings) as graph, await connection.open_pbx(settings) as pbx:
-            try:
-                facts, capacity = await pbx.information(), await pbx.capacity()
-                directory, gathered = await self._read(settings, graph, pbx, capacity)
-                plan = plan_users(gathered.data)
-                held = await self._held(settings, gathered.data, plan)
-                await self._save(counts=self._counts(plan))
-                if lease is None:
-                    await self._record(list(preview_items(plan, held)))
-                    await self._connection.recovered(self._stamp())
-                    await self._finish("This is a preview; nothing was changed.")
-                    return False
-                applied = await self._apply(settings, pbx, lease, plan=plan, held=held, known=gathered.links)
-                if not applied.finished:
-                    await self._save(message="Out of time; continues in a moment.")
-                    return True
-                await self._keep_cursor(settings, directory, applied, held)
-                expiry = await self._connection.secret_expiry(settings, graph, self._now())
-                if any(name in self._run.counts for name in ("create.done", "delete.done")):
-                    capacity = await pbx.capacity()
-                memory = _facts(facts, capacity, self._stamp())
-                await self._remember(memory, expiry, gathered=gathered, applied=applied, held=held)
-                await self._finish("")
-            finally:
-                await self._save(requests=self._requests(graph, pbx))
+        self._health = await connection.health.load_with_etag()
+        health, _ = self._health
+        async with (
+            await connection.open_graph(settings, health) as graph,
+            await connection.open_pbx(settings, health) as pbx,
+        ):
+            self._gateways = (graph, pbx)
+            facts, capacity = await pbx.information(), await pbx.capacity()
+            directory, gathered = await self._read(settings, graph, pbx, capacity)
+            plan = plan_users(gathered.data)
+            held = await self._held(settings, gathered.data, plan)
+            self._run = msgspec.structs.replace(
+                self._run, counts=self._counts(plan), explanation=self._explain(gathered.data, plan, held)
+            )
+            if lease is None:
+                await self._record(list(preview_items(plan, held)))
+                await self._connection.recovered(self._stamp())
+                await self._finish("This is a preview; nothing was changed.")
+                return False
+            applied = await self._apply(settings, pbx, lease, plan=plan, held=held, known=gathered.links)
+            if not applied.finished:
+                await self._save(message="Out of time; continues in a moment.")
+                return True
+            await self._keep_cursor(settings, directory, applied, held)
+            expiry = await self._connection.secret_expiry(settings, graph, health, self._now())
+            if any(name in self._run.counts for name in ("create.done", "delete.done")):
+                capacity = await pbx.capacity()
+            memory = _facts(facts, capacity, self._stamp())
+            await self._remember(memory, expiry, gathered=gathered, applied=applied, held=held)
+            await self._finish("")
         return False
 
     def _check_ready(self, settings: Settings) -> None:
@@ -174,8 +190,7 @@ class Execution:
     async def _held(self, settings: Settings, data: UsersInput, plan: Plan) -> Held:
         linked = sum(not link.released for link in data.links.values())
         if not data.complete:
-            health = await self._connection.health.load()
-            linked = max(linked, health.counts.get("users", 0))
+            linked = max(linked, self._health[0].counts.get("users", 0))
         approved = await self._approved()
         return check(plan, linked, settings.guard, approved=approved, complete=data.complete)
 
@@ -220,11 +235,10 @@ class Execution:
     async def _record(self, items: Sequence[RunItem]) -> None:
         """Store items and count them on the run."""
         self._next_item = await self._connection.runs.add_items(self._run.id, self._next_item, items)
-        counts = dict(self._run.counts)
-        for item in items:
-            name = f"{item.operation}.{item.outcome}"
-            counts[name] = counts.get(name, 0) + 1
-        await self._save(counts=counts, items=self._run.items + len(items))
+        counts = _counted(self._run.counts, items)
+        self._run = msgspec.structs.replace(self._run, counts=counts, items=self._run.items + len(items))
+        if self._run.items < counts.get("total", 0):
+            await self._save()  # so that somebody who watches sees it grow; the last of it is saved with the end
 
     def _counts(self, plan: Plan) -> dict[str, int]:
         """What is planned. An execution that continues a run plans what is left; what was read stays as it was."""
@@ -264,7 +278,7 @@ class Execution:
                 retry_at=None,
             )
 
-        await self._connection.health.update(change)
+        await self._connection.health.update(change, self._health)
 
     async def _finish(self, message: str) -> None:
         failed = sum(number for name, number in self._run.counts.items() if name.endswith(".failed"))
@@ -289,10 +303,16 @@ class Execution:
         )
         await self._connection.failed(policy, fault, self._now(), self._run)
 
-    def _requests(self, graph: Graph, pbx: Pbx) -> dict[str, int]:
-        known = self._run.requests
-        added = {"graph": graph.requests, "pbx": pbx.requests, "pbx_writes": pbx.writes}
-        return {name: known.get(name, 0) + number for name, number in added.items()}
+    def _requests(self) -> dict[str, int]:
+        """What this run sent so far, in all its executions."""
+        if self._gateways is None:
+            return self._earlier_requests
+        graph, pbx = self._gateways
+        sent = {"graph": graph.requests, "pbx": pbx.requests, "pbx_writes": pbx.writes}
+        return {name: self._earlier_requests.get(name, 0) + number for name, number in sent.items()}
+
+    def _explain(self, data: UsersInput, plan: Plan, held: Held) -> list[Step]:
+        return [] if self._run.object_id is None else explain_user(data, plan, held, self._run.object_id)
 
     def _duration(self) -> float | None:
         if self._run.started_at is None:
@@ -304,7 +324,7 @@ class Execution:
         return self._now().isoformat(timespec="milliseconds")
 
     async def _save(self, **changes: Any) -> None:
-        self._run = msgspec.structs.replace(self._run, **changes)
+        self._run = msgspec.structs.replace(self._run, requests=self._requests(), **changes)
         await self._connection.runs.save(self._run)
 
 
@@ -333,6 +353,15 @@ def summary(counts: Mapping[str, int]) -> str:
         number = sum(value for name, value in counts.items() if name.endswith(f".{outcome}"))
         parts += [f"{number} {outcome}"] if number else []
     return f"{', '.join(parts)}." if parts else "Nothing to do."
+
+
+def _counted(counts: Mapping[str, int], items: Sequence[RunItem]) -> dict[str, int]:
+    """``counts`` with these items added, by operation and outcome."""
+    total = dict(counts)
+    for item in items:
+        name = f"{item.operation}.{item.outcome}"
+        total[name] = total.get(name, 0) + 1
+    return total
 
 
 def _facts(information: Information, capacity: Capacity, stamp: str) -> PbxFacts:

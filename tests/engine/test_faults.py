@@ -172,9 +172,9 @@ async def test_a_pbx_that_goes_away_ends_the_run_soon_and_the_next_run_finishes_
 ) -> None:
     monkeypatch.setattr("pbx.client.ATTEMPTS", 1)
     await world.secrets()
-    await world.enable()
+    [message] = await world.enable()
     world.pbx.faults.append(Fault("status", path="*/extension/*", skip=20, times=None, status=502))
-    run = await world.run()
+    run = await world.execute(message)
     assert run.status == "failed"
     assert run.counts["create.failed"] < 40
     world.pbx.faults.clear()
