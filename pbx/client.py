@@ -8,10 +8,10 @@ import asyncio
 import ssl
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import msgspec
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from pbx.address import Address
 from pbx.errors import (
@@ -21,6 +21,7 @@ from pbx.errors import (
     NotFound,
     OutcomeUnknown,
     PbxError,
+    Refused,
     Retry,
     ServerFault,
     Unreachable,
@@ -60,10 +61,23 @@ LIST_PASSES = 3
 TOKEN_EXPIRED = 10004
 
 
+class _Call(NamedTuple):
+    """One request. ``lost`` is the error for an answer that says nothing: behind a write it may have been done."""
+
+    verb: str
+    path: str
+    query: Mapping[str, str]
+    body: Mapping[str, Any] | None
+    lost: type[Retry]
+
+    def signed(self, token: str) -> "_Call":
+        return self._replace(query={**self.query, "access_token": token})
+
+
 class Pbx:
     """The Open API of one PBX. Close it, or use it as an asynchronous context manager.
 
-    Every method raises the errors of ``pbx.errors`` and nothing else.
+    Every method raises the errors of ``pbx.errors`` and, where a new token is needed, those of its store.
     """
 
     def __init__(self, address: Address, *, max_writes_per_second: float = 4, timeout: float = TIMEOUT_SECONDS) -> None:
@@ -84,7 +98,7 @@ class Pbx:
 
     async def ask_token(self, path: str, body: dict[str, str]) -> TokenAnswer:
         """Post to a token endpoint, once. A refusal comes back as answer, not as error."""
-        return await self._exchange("POST", path, {}, body, TokenAnswer)
+        return await self._exchange(_Call("POST", path, {}, body, OutcomeUnknown), TokenAnswer)
 
     async def information(self) -> Information:
         """Model and firmware; ``ApiDisabled`` on a P520, which has no Open API."""
@@ -101,8 +115,8 @@ class Pbx:
         """Every extension, each once. Rows move between pages while somebody deletes, so the list is read again (up to
         three times) when it does not hold as many rows as it announced; ``ServerFault`` when it never does."""
         for _ in range(LIST_PASSES):
-            total, rows = await self._pages("extension/list", {})
-            if len(rows) >= total:
+            totals, rows = await self._pages("extension/list", {})
+            if len(totals) <= 1 and len(rows) >= max(totals, default=0):
                 return rows
         raise ServerFault("the list of extensions keeps changing while it is read; nothing was decided on a part of it")
 
@@ -114,13 +128,22 @@ class Pbx:
     async def find_by_email(self, email: str) -> ExtensionRow | None:
         """The extension with exactly this e-mail address, in whatever case."""
         _, rows = await self._pages("extension/search", {"search_value": email})
-        return next((row for row in rows if (row.email_addr or "").casefold() == email.casefold()), None)
+        for row in rows:
+            if (row.email_addr or "").casefold() == email.casefold():
+                return row
+        # Some firmware leaves the address out of its rows: then the extensions themselves have to be read.
+        nameless = {row.id: row for row in rows if row.email_addr is None}
+        for extension in await self.details(list(nameless)):
+            if (extension.email_addr or "").casefold() == email.casefold():
+                return nameless[extension.id]
+        return None
 
     async def details(self, ids: Sequence[int]) -> list[Extension]:
         """The extensions with these ids; those that are gone are left out."""
+        wanted = list(dict.fromkeys(ids))
         found: list[Extension] = []
-        for start in range(0, len(ids), QUERY_IDS):
-            found += await self._details(ids[start : start + QUERY_IDS])
+        for start in range(0, len(wanted), QUERY_IDS):
+            found += await self._details(wanted[start : start + QUERY_IDS])
         return found
 
     async def create_extension(self, new: NewExtension) -> int:
@@ -128,7 +151,11 @@ class Pbx:
         answer = await self._write("extension/create", new.body(), CreatedAnswer)
         if answer.id:
             return answer.id
-        row = await self.find_by_number(new.number)
+        try:
+            row = await self.find_by_number(new.number)
+        except PbxError as error:
+            # Whatever this read met, the extension is there: the caller must not take it for a create that failed.
+            raise OutcomeUnknown(f"the PBX confirmed extension {new.number}, its id could not be read") from error
         if row is None:
             raise OutcomeUnknown(f"the PBX confirmed extension {new.number}, but does not list it")
         return row.id
@@ -143,7 +170,8 @@ class Pbx:
             await self._pacer.turn()
             self.writes += 1
             try:
-                await self._signed("GET", "extension/delete", {"id": str(extension_id)}, None, Answer)
+                query = {"id": str(extension_id)}
+                await self._signed(_Call("GET", "extension/delete", query, None, OutcomeUnknown), Answer)
             except NotFound:
                 return
 
@@ -164,29 +192,36 @@ class Pbx:
     ) -> None:
         await self.close()
 
-    async def _pages(self, path: str, query: dict[str, str]) -> tuple[int, list[ExtensionRow]]:
-        """The announced total and the distinct rows of a list or a search. A search is a substring match over several
-        columns: the caller compares the column it means."""
+    async def _pages(self, path: str, query: dict[str, str]) -> tuple[set[int], list[ExtensionRow]]:
+        """The totals that the pages announced and the distinct rows of a list or a search. A search is a substring
+        match over several columns: the caller compares the column it means.
+
+        A page may be shorter than asked for, and ``total_number`` may be missing: the end is where nothing new comes.
+        """
         rows: dict[int, ExtensionRow] = {}
-        page, total = 1, 0
+        totals: set[int] = set()
+        page = 0
         while True:
+            page += 1
             paging = {"page": str(page), "page_size": str(PAGE_SIZE)}
             answer = await self._read(path, {**query, **paging}, ExtensionPage)
-            data = answer.data or []
-            rows.update((row.id, row) for row in data)
-            total = len(rows) if answer.total_number is None else answer.total_number
-            if not data or page * PAGE_SIZE >= total:
-                return total, list(rows.values())
-            page += 1
+            before = len(rows)
+            rows.update((row.id, row) for row in answer.data or [])
+            if answer.total_number is not None:
+                totals.add(answer.total_number)
+            if len(rows) == before or len(rows) >= max(totals, default=len(rows) + 1):
+                return totals, list(rows.values())
 
     async def _details(self, ids: Sequence[int]) -> list[Extension]:
         wanted = set(ids)
         try:
             answer = await self._read("extension/query", {"ids": ",".join(map(str, ids))}, ExtensionsAnswer)
-        except NotFound:
+        except (NotFound, Refused) as error:
             if len(ids) == 1:
-                return []
-            # One missing id may fail the whole batch: halve it until the missing one stands alone.
+                if isinstance(error, NotFound):
+                    return []
+                raise
+            # One missing id may fail the whole batch, and how many ids are allowed is not documented: halve it.
             middle = len(ids) // 2
             return [*await self._details(ids[:middle]), *await self._details(ids[middle:])]
         return [extension for extension in answer.data or [] if extension.id in wanted]
@@ -196,7 +231,7 @@ class Pbx:
         async with self._reads:
             async for attempt in self._attempts(Retry):
                 with attempt:
-                    return await self._signed("GET", path, query, None, kind)
+                    return await self._signed(_Call("GET", path, query, None, ServerFault), kind)
         raise AssertionError("unreachable: the last attempt raises")
 
     async def _write[A: Answer](self, path: str, body: dict[str, Any], kind: type[A]) -> A:
@@ -206,81 +241,100 @@ class Pbx:
                 with attempt:
                     await self._pacer.turn()
                     self.writes += 1
-                    return await self._signed("POST", path, {}, body, kind)
+                    return await self._signed(_Call("POST", path, {}, body, OutcomeUnknown), kind)
         raise AssertionError("unreachable: the last attempt raises")
 
     def _attempts(self, *kinds: type[PbxError]) -> AsyncRetrying:
+        def passes(error: BaseException) -> bool:
+            # A second 10004 is no matter of patience, and every further try would renew the token again.
+            return isinstance(error, kinds) and error.errcode != TOKEN_EXPIRED
+
         return AsyncRetrying(
-            retry=retry_if_exception_type(kinds),
+            retry=retry_if_exception(passes),
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_random_exponential(multiplier=0.5, max=8),
             reraise=True,
         )
 
-    async def _signed[A: Answer](
-        self, verb: str, path: str, query: dict[str, str], body: dict[str, Any] | None, kind: type[A]
-    ) -> A:
+    async def _signed[A: Answer](self, call: _Call, kind: type[A]) -> A:
         """Send with the token; on 10004, and only then, once more with a new one."""
-        token = await self._signed_in().get()
-        answer = await self._exchange(verb, path, {**query, "access_token": token}, body, kind)
+        token = await self._access_token()
+        answer = await self._exchange(call.signed(token), kind)
         if answer.errcode == TOKEN_EXPIRED:
-            token = await self._signed_in().get(rejected=token)
-            answer = await self._exchange(verb, path, {**query, "access_token": token}, body, kind)
+            token = await self._access_token(rejected=token)
+            answer = await self._exchange(call.signed(token), kind)
         if answer.errcode == TOKEN_EXPIRED:
             raise ServerFault("the PBX calls a token expired that it has just issued", TOKEN_EXPIRED)
         if answer.errcode != 0:
             raise from_errcode(answer.errcode, answer.errmsg, _named(answer.invalid_param_list))
         return answer
 
-    async def _exchange[A: Answer](
-        self, verb: str, path: str, query: dict[str, str], body: dict[str, Any] | None, kind: type[A]
-    ) -> A:
-        status, raw = await self._send(verb, path, query, body)
+    async def _access_token(self, rejected: str = "") -> str:
+        try:
+            return await self._signed_in().get(rejected)
+        except OutcomeUnknown as error:
+            # It is the sign-in that got no answer: the request it was for has not been sent.
+            raise ServerFault(f"signing in failed: {error}", error.errcode) from None
+
+    async def _exchange[A: Answer](self, call: _Call, kind: type[A]) -> A:
+        """Send once and decode the answer, whatever its errcode."""
+        status, raw = await self._send(call)
         if status == 404:
             raise FeatureMissing("there is no Yeastar Open API at this address (HTTP 404); check the FQDN and the port")
         if status != 200:
-            raise ServerFault(f"the PBX or the tunnel before it answers HTTP {status}")
+            raise call.lost(f"the PBX or the tunnel before it answers HTTP {status}")
         try:
-            return msgspec.json.decode(raw, type=kind)
+            return _decoded(raw, kind)
         except msgspec.ValidationError as error:
-            return _failure(raw, kind, error)
-        except msgspec.DecodeError as error:
-            raise ServerFault(
-                "the answer of the PBX is no JSON; is there another web server at this address?"
-            ) from error
+            return _failure(raw, kind, error, call.lost)
+        except msgspec.DecodeError:
+            raise call.lost("the answer of the PBX is no JSON; is another web server at this address?") from None
 
-    async def _send(
-        self, verb: str, path: str, query: dict[str, str], body: dict[str, Any] | None
-    ) -> tuple[int, bytes]:
+    async def _send(self, call: _Call) -> tuple[int, bytes]:
         import aiohttp
 
         self.requests += 1
-        url = f"{self._address.base_url}/{path}"
-        data = None if body is None else msgspec.json.encode(body)
-        headers = {"Content-Type": "application/json"} if body is not None else {}
+        url = f"{self._address.base_url}/{call.path}"
+        data = None if call.body is None else msgspec.json.encode(call.body)
+        headers = {} if call.body is None else {"Content-Type": "application/json"}
+        session = self._open()
         try:
-            async with self._open().request(verb, url, params=query, data=data, headers=headers) as response:
+            # No redirects: they would carry the token and the passwords to wherever the answer points.
+            async with session.request(
+                call.verb, url, params=call.query, data=data, headers=headers, allow_redirects=False
+            ) as response:
                 return response.status, await response.read()
         except aiohttp.ClientConnectorCertificateError as error:
             raise Untrusted(_certificate_words(error.certificate_error)) from None
         except aiohttp.ClientConnectorSSLError:
             raise Unreachable("no TLS connection to the PBX can be made at this address and port") from None
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL) as error:
+        except (
+            aiohttp.ClientConnectorError,
+            aiohttp.ConnectionTimeoutError,
+            aiohttp.InvalidURL,
+            UnicodeError,  # a host name that IDNA cannot encode
+        ) as error:
             raise Unreachable(_unreachable_words(error)) from None
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             # ``from None``: the library's errors carry the URL, and with it the token.
-            raise OutcomeUnknown(f"the PBX did not answer {path} ({type(error).__name__})") from None
+            raise OutcomeUnknown(f"the PBX did not answer {call.path} ({type(error).__name__})") from None
 
     def _open(self) -> "ClientSession":
         if self._session is None:
             import aiohttp
 
+            try:
+                context = self._address.tls()
+            except ssl.SSLError:
+                raise Untrusted("pbx.ca_certificate holds no certificate that can be used") from None
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(ssl=self._address.tls(), force_close=True, limit=16),
+                connector=aiohttp.TCPConnector(ssl=context, force_close=True, limit=16),
                 timeout=aiohttp.ClientTimeout(total=self._timeout, sock_connect=min(CONNECT_SECONDS, self._timeout)),
                 headers={"User-Agent": USER_AGENT},
                 trust_env=False,
             )
+            # aiohttp sends a GET once more when the connection breaks, and deletes are GETs. There is no public switch.
+            self._session._retry_connection = False  # noqa: SLF001
         return self._session
 
     def _signed_in(self) -> SharedToken:
@@ -289,14 +343,22 @@ class Pbx:
         return self._token
 
 
-def _failure[A: Answer](raw: bytes, kind: type[A], error: msgspec.ValidationError) -> A:
+def _decoded[A: Answer](raw: bytes, kind: type[A]) -> A:
+    """Decode leniently: numbers may come as texts. ``msgspec.DecodeError`` for whatever is no such JSON."""
+    try:
+        return msgspec.json.decode(raw, type=kind, strict=False)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(type(error).__name__) from None
+
+
+def _failure[A: Answer](raw: bytes, kind: type[A], error: msgspec.ValidationError, lost: type[Retry]) -> A:
     """An error may carry any payload: read the envelope alone. A success of the wrong shape is a fault."""
     try:
-        answer = msgspec.json.decode(raw, type=Answer)
-    except msgspec.ValidationError:
-        raise ServerFault("the answer of the PBX has no errcode; is this a Yeastar P-Series?") from error
+        answer = _decoded(raw, Answer)
+    except msgspec.DecodeError:
+        raise lost("the answer of the PBX has no errcode; is this a Yeastar P-Series?") from None
     if answer.errcode == 0:
-        raise ServerFault(f"the PBX answers in an unknown shape: {error}") from error
+        raise lost(f"the PBX answers in an unknown shape: {error}") from None
     return kind(errcode=answer.errcode, errmsg=answer.errmsg, invalid_param_list=answer.invalid_param_list)
 
 

@@ -25,6 +25,11 @@ class TokenAnswer(Answer, frozen=True):
     refresh_token_expire_time: int = 86400
     block_expire_time: Any = None
 
+    def __repr__(self) -> str:
+        return f"TokenAnswer(errcode={self.errcode})"
+
+    __str__ = __repr__
+
 
 class Information(msgspec.Struct, frozen=True):
     model_name: str = ""

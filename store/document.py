@@ -107,7 +107,7 @@ class Groups(Section, frozen=True):
 class Guard(Section, frozen=True):
     """When deletions wait for an administrator: more than either number in one run."""
 
-    max_deletions: Annotated[int, Meta(ge=0)] = 20
+    max_deletions: Annotated[int, Meta(ge=0, le=1_000_000)] = 20
     max_deletion_percent: Annotated[float, Meta(ge=0, le=100)] = 20
     """Per cent of the linked extensions."""
 

@@ -78,11 +78,13 @@ def translated(what: str) -> Iterator[None]:
 
 def _by_status(what: str, error: "HttpResponseError") -> StoreError:
     status = error.status_code or 0
-    if status == 403:
+    if status == 409:
+        return AlreadyExists(f"{what}: the record exists already")  # inside a transaction it has no class of its own
+    if status in {401, 403}:
         return AccessDenied(_denied(what, error))
     if status == 412:
         return Changed(f"{what}: the record changed meanwhile")
-    if status in {0, 408, 429} or status >= 500:
+    if status in {0, 408, 429} or status >= 500 or status < 400:
         return StoreUnavailable(f"{what} fails with HTTP {status}")
     return InvalidRecord(f"{what} refused the request with HTTP {status} ({getattr(error, 'error_code', None)})")
 

@@ -9,7 +9,16 @@ if TYPE_CHECKING:
 
     from store.environment import Environment
 
+PATIENCE: dict[str, Any] = {"connection_timeout": 10, "read_timeout": 30}
+"""Seconds that the Azure clients wait for a service; their own default of 300 outlasts a whole run."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def retries(total: int) -> dict[str, Any]:
+    """Options of an Azure client for ``total`` repetitions, whatever fails: the library counts each kind apart and
+    stops at three."""
+    kinds = ("total", "connect", "read", "status")
+    return {**{f"retry_{kind}": total for kind in kinds}, "retry_backoff_factor": 0.4, "retry_backoff_max": 20}
 
 
 def azure_credential(environment: "Environment", target: str, client_id: str = "") -> "AsyncTokenCredential":

@@ -54,8 +54,15 @@ class Lease:
         try:
             self._etag = await self._tables.replace(TABLE, self._row, self._etag)
         except Changed as error:
-            raise LeaseLost("another run took over this connection") from error
+            self._etag = await self._etag_if_ours(error)
         self._confirmed = started
+
+    async def _etag_if_ours(self, error: Changed) -> str:
+        """The ETag of our own row: the library repeats a write whose answer got lost, and then trips over itself."""
+        row = await self._tables.get(TABLE, self._row.partition, self._row.key)
+        if row is None or row.values != self._row.values:
+            raise LeaseLost("another run took over this connection") from error
+        return row.etag
 
     def check(self) -> None:
         """``LeaseLost`` when the last confirmed renewal is too long ago to be sure of the lease."""
@@ -65,10 +72,11 @@ class Lease:
     async def release(self) -> None:
         """Give the lease back; one that was taken over already is no error."""
         free = Row(self._row.partition, self._row.key, {**self._row.values, "owner": ""})
-        try:
-            await self._tables.replace(TABLE, free, self._etag)
-        except Changed:
-            return
+        async with self._renewing:
+            try:
+                await self._tables.replace(TABLE, free, self._etag)
+            except Changed:
+                return
 
 
 class LeaseStore:

@@ -1,18 +1,24 @@
 """Run records and their items: what was done, to whom, why, and with which outcome."""
 
 import datetime
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from itertools import batched
 from typing import Literal
 
 import msgspec
 
 from store.errors import InvalidRecord
-from store.tables import Row, Tables, Write, long_text
+from store.tables import Row, Tables, long_text
 
 RUNS = "runs"
 ITEMS = "runitems"
 NEWEST = 10**14
 """Row keys count down from here in milliseconds, so that the newest run comes first."""
+
+BLOCK = 100
+"""Items in a row at most."""
+BLOCK_CHARACTERS = 200_000
+"""Of the 1 MiB of a row, at two bytes a character and with room to spare."""
 
 type Status = Literal["queued", "running", "succeeded", "partial", "failed", "refused"]
 type Outcome = Literal["planned", "done", "skipped", "held", "failed", "rejected"]
@@ -122,15 +128,25 @@ class RunStore:
             yield _run(row)
 
     async def add_items(self, run_id: str, first: int, items: Iterable[RunItem]) -> int:
-        """Record items, numbered from ``first``; answers the next free number. Repeating a call changes nothing."""
+        """Record items, numbered from ``first``; answers the next free number. Repeating a call changes nothing.
+
+        A row holds up to 100 items: items are read as a list and never changed, and a row each would be the larger part
+        of what a first run costs in storage.
+        """
         numbered = [msgspec.structs.replace(item, number=first + index) for index, item in enumerate(items)]
-        await self._tables.write(ITEMS, [Write("upsert", _item_row(run_id, item)) for item in numbered])
+        for block in batched(numbered, BLOCK, strict=False):
+            for row in _item_rows(run_id, block):
+                await self._tables.upsert(ITEMS, row)
         return first + len(numbered)
 
     async def items(self, run_id: str, *, after: int = -1) -> AsyncIterator[RunItem]:
         """The items of a run in their order, beginning behind item ``after``."""
-        async for row in self._tables.query(ITEMS, run_id, low=f"{after + 1:08d}"):
-            yield _item(row)
+        low = max(0, after + 1 - BLOCK)  # the row that holds the first of them begins at most so far before it
+        async for row in self._tables.query(ITEMS, run_id, low=_item_key(low)):
+            for item in _items(row):
+                if item.number > after:  # rows overlap where a killed execution had recorded more than it told
+                    yield item
+                    after = item.number
 
     def _row(self, run: Run) -> Row:
         return Row(self._connection, run.id, long_text(msgspec.json.encode(run).decode()))
@@ -163,5 +179,23 @@ def _item(row: Row) -> RunItem:
         raise InvalidRecord(f"item {row.key} of the run {row.partition} does not decode: {error}") from error
 
 
-def _item_row(run_id: str, item: RunItem) -> Row:
-    return Row(run_id, f"{item.number:08d}", long_text(msgspec.json.encode(item).decode()))
+def _item_rows(run_id: str, block: Sequence[RunItem]) -> Iterator[Row]:
+    """One row, or more when the items are too long for one."""
+    data = msgspec.json.encode(block).decode()
+    if len(data) <= BLOCK_CHARACTERS or len(block) == 1:
+        yield Row(run_id, _item_key(block[0].number), long_text(data))
+        return
+    middle = len(block) // 2
+    yield from _item_rows(run_id, block[:middle])
+    yield from _item_rows(run_id, block[middle:])
+
+
+def _items(row: Row) -> list[RunItem]:
+    try:
+        return msgspec.json.decode(row.text(), type=list[RunItem])
+    except msgspec.DecodeError as error:
+        raise InvalidRecord(f"the items {row.key} of the run {row.partition} do not decode: {error}") from error
+
+
+def _item_key(number: int) -> str:
+    return f"{number:010d}"

@@ -4,14 +4,15 @@ A secret's value goes from here straight to the gateway that needs it; it is nev
 """
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import msgspec
 
 from store.environment import Environment
-from store.errors import InvalidRecord, SecretMissing, translated
-from store.identity import azure_credential
+from store.errors import AccessDenied, InvalidRecord, SecretMissing, translated
+from store.identity import PATIENCE, azure_credential, retries
+from store.tables import is_unicode
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -47,13 +48,11 @@ class SecretStore:
 
     async def read(self, name: SecretName) -> Secret:
         """The newest version; ``SecretMissing`` when there is none or it is switched off."""
-        from azure.core.exceptions import HttpResponseError
-
         try:
             with translated(PLACE):
                 found = await self._open().get_secret(self._name(name))
-        except InvalidRecord as error:
-            if isinstance(error.__cause__, HttpResponseError) and error.__cause__.status_code == 404:
+        except (InvalidRecord, AccessDenied) as error:
+            if _is_missing(error.__cause__):
                 raise SecretMissing(self._name(name)) from error
             raise
         if not found.value:
@@ -62,7 +61,7 @@ class SecretStore:
 
     async def write(self, name: SecretName, value: str) -> Secret:
         """Store a new version; ``InvalidRecord`` when the value is empty or over 25 KiB."""
-        if not value or len(value.encode()) > MAX_BYTES:
+        if not value or len(value.encode(errors="surrogatepass")) > MAX_BYTES or not is_unicode(value):
             raise InvalidRecord("a secret has to be a text of 1 to 25,600 bytes")
         with translated(PLACE):
             stored = await self._open().set_secret(self._name(name), value)
@@ -97,5 +96,16 @@ class SecretStore:
             is_azure = (urlsplit(url).hostname or "").endswith(
                 (".vault.azure.net", ".vault.azure.cn", ".vault.usgovcloudapi.net")
             )
-            self._client = SecretClient(url, self._credential, verify_challenge_resource=is_azure)
+            options: dict[str, Any] = {**retries(4), **PATIENCE}
+            self._client = SecretClient(url, self._credential, verify_challenge_resource=is_azure, **options)
         return self._client
+
+
+def _is_missing(cause: BaseException | None) -> bool:
+    """Whether Key Vault says that there is no such secret, or that it is switched off (403 with its own inner code)."""
+    from azure.core.exceptions import HttpResponseError
+
+    if not isinstance(cause, HttpResponseError):
+        return False
+    inner = getattr(cause.error, "innererror", None) or {}
+    return cause.status_code == 404 or (cause.status_code == 403 and inner.get("code") == "SecretDisabled")

@@ -6,6 +6,7 @@ characters in keys (https://learn.microsoft.com/rest/api/storageservices/underst
 """
 
 import datetime
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -13,13 +14,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from store.environment import Environment
 from store.errors import AlreadyExists, Changed, InvalidRecord, translated
-from store.identity import azure_credential
+from store.identity import PATIENCE, azure_credential, retries
 
 if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
     from azure.data.tables.aio import TableClient, TableServiceClient
 
 TRANSACTION_OPERATIONS = 100
-TRANSACTION_BYTES = 3_500_000  # of 4 MiB, leaving room for the multipart envelope
+TRANSACTION_BYTES = 1_000_000  # of 4 MiB; a larger body would hold up the event loop while it is sent
+ENTITY_BYTES = 1_048_576
+COLUMNS = 252
 CHUNK = 16_000
 """Characters of one text property: 32 Ki UTF-16 units hold twice as many unless all of them are surrogate pairs."""
 
@@ -67,8 +71,9 @@ class Traffic:
 class Tables:
     """The tables of one storage account. A table is created when it is first found missing."""
 
-    def __init__(self, service: "TableServiceClient") -> None:
+    def __init__(self, service: "TableServiceClient", credential: "AsyncTokenCredential | None" = None) -> None:
         self._service = service
+        self._credential = credential
         self._clients: dict[str, TableClient] = {}
         self.traffic = Traffic()
 
@@ -169,6 +174,8 @@ class Tables:
 
     async def close(self) -> None:
         await self._service.close()
+        if self._credential is not None:
+            await self._credential.close()
 
     async def _transaction(self, table: str, batch: Sequence[Write]) -> None:
         operations = [_operation(write) for write in batch]
@@ -223,28 +230,36 @@ def open_tables(environment: Environment) -> Tables:
     from azure.data.tables.aio import TableServiceClient
 
     storage = environment.storage
-    # Five tries with growing pauses bridge a restart of the storage service; the default three do not.
-    options: dict[str, Any] = {"retry_total": 5, "retry_backoff_factor": 0.4, "retry_backoff_max": 20}
+    # Five repetitions with growing pauses bridge a restart of the storage service; the default three do not.
+    options = {**retries(5), **PATIENCE}
     if storage.connection_string:
-        return Tables(TableServiceClient.from_connection_string(storage.connection_string, **options))
+        try:
+            return Tables(TableServiceClient.from_connection_string(storage.connection_string, **options))
+        except ValueError:
+            # Without the cause: it may quote the account key.
+            raise InvalidRecord("AzureWebJobsStorage is no connection string of a storage account") from None
     if not storage.table_uri:
         raise InvalidRecord("AzureWebJobsStorage is not set: give a connection string or its identity form.")
     credential = azure_credential(environment, storage.table_uri, storage.client_id)
-    return Tables(TableServiceClient(storage.table_uri, credential=credential, **options))
+    return Tables(TableServiceClient(storage.table_uri, credential=credential, **options), credential)
 
 
 def check_key(key: str) -> str:
     """Answer ``key`` if Table Storage takes it as a key and it needs no escaping in a query."""
-    if not key or len(key) > 512 or any(char in "/\\#?'%" or ord(char) < 32 or 127 <= ord(char) < 160 for char in key):
+    is_clean = not any(char in "/\\#?'%" or ord(char) < 32 or 127 <= ord(char) < 160 for char in key)
+    if not key or not is_clean or not is_unicode(key) or _bytes(key) > 1024:
         raise InvalidRecord(f"{key[:80]!r} is no usable table key")
     return key
 
 
 def long_text(text: str, name: str = "data") -> dict[str, Value]:
-    """Columns that hold a text of up to about half a million characters; read it back with ``Row.text``."""
-    parts = [text[start : start + CHUNK] for start in range(0, len(text), CHUNK)] or [""]
-    if len(parts) > 30:  # 1 MiB an entity, two bytes a character
+    """Columns that hold a text of up to half a million characters (a quarter of a million of those outside the Basic
+    Multilingual Plane, as emoji); read it back with ``Row.text``."""
+    if not is_unicode(text):
+        raise InvalidRecord("the text holds half a surrogate pair")
+    if _bytes(text) > 1_000_000:  # of 1 MiB an entity, with room for the other columns
         raise InvalidRecord(f"a text of {len(text)} characters does not fit into one record")
+    parts = [text[start : start + CHUNK] for start in range(0, len(text), CHUNK)] or [""]
     columns: dict[str, Value] = {_part(name, index): part for index, part in enumerate(parts)}
     if len(parts) > 1:
         columns[f"{name}_parts"] = len(parts)
@@ -269,12 +284,43 @@ def _row(entity: Any) -> Row:
 
 def _entity(row: Row) -> dict[str, Any]:
     entity: dict[str, Any] = {"PartitionKey": check_key(row.partition), "RowKey": check_key(row.key)}
+    if len(row.values) > COLUMNS:
+        raise InvalidRecord(f"{len(row.values)} columns are more than a record takes")
     for name, value in row.values.items():
-        if isinstance(value, str) and len(value.encode("utf-16-le")) > 65_536:
-            raise InvalidRecord(f"the column {name} holds more than 64 KiB")
-        is_large = isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**31
+        _check_value(name, value)
+        is_large = isinstance(value, int) and not isinstance(value, bool) and not -(2**31) <= value < 2**31
         entity[name] = (value, "Edm.Int64") if is_large else value
+    if _entity_bytes(row) > ENTITY_BYTES:
+        raise InvalidRecord(f"the record {row.key[:80]!r} holds more than 1 MiB")
     return entity
+
+
+def _check_value(name: str, value: Value) -> None:
+    if isinstance(value, str):
+        if not is_unicode(value):
+            raise InvalidRecord(f"the column {name} holds half a surrogate pair")
+        if _bytes(value) > 65_536:
+            raise InvalidRecord(f"the column {name} holds more than 64 KiB")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise InvalidRecord(f"the column {name} holds a number of more than 64 bits")
+
+
+def _entity_bytes(row: Row) -> int:
+    """The size as Azure counts it (the data model page above): texts in UTF-16, numbers with up to 8 bytes."""
+    size = 4 + _bytes(row.partition) + _bytes(row.key)
+    for name, value in row.values.items():
+        size += 8 + _bytes(name) + (_bytes(value) + 4 if isinstance(value, str) else 8)
+    return size
+
+
+def _bytes(text: str) -> int:
+    """Bytes in UTF-16, the encoding that the service counts in."""
+    return len(text.encode("utf-16-le", "surrogatepass"))
+
+
+def is_unicode(text: str) -> bool:
+    """Whether it can be sent at all: half a surrogate pair cannot."""
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
 
 
 def _operation(write: Write) -> Any:
@@ -295,7 +341,7 @@ def _batches(writes: Sequence[Write]) -> Iterable[list[Write]]:
     keys: set[str] = set()
     size = 0
     for write in writes:
-        cost = sum(len(str(value)) * 2 + len(name) + 64 for name, value in write.row.values.items()) + 1024
+        cost = sum(_body_bytes(value) + len(name) + 64 for name, value in write.row.values.items()) + 1024
         full = len(batch) == TRANSACTION_OPERATIONS or size + cost > TRANSACTION_BYTES
         if batch and (full or write.row.key in keys):
             yield batch
@@ -305,6 +351,11 @@ def _batches(writes: Sequence[Write]) -> Iterable[list[Write]]:
         size += cost
     if batch:
         yield batch
+
+
+def _body_bytes(value: Value) -> int:
+    """Bytes in the body of a request: the library escapes quotes, and everything beyond ASCII with 6 or 12 bytes."""
+    return len(json.dumps(value)) if isinstance(value, str) else 40
 
 
 def _etag(answer: Any) -> str:

@@ -1,5 +1,6 @@
 """Checks a settings document that somebody sends: every fault with its path, in plain words, all at once."""
 
+import functools
 import re
 import zoneinfo
 from collections.abc import Iterator, Sequence
@@ -11,9 +12,12 @@ from store.document import Settings
 
 GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 HOST = re.compile(
-    r"(?=.{1,253}(:|$))[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*(:\d{1,5})?"
+    r"(?=.{1,253}(:|$))[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*"
+    r"(:[0-9]{1,5})?"
 )
-CLOCK = re.compile(r"([01]\d|2[0-3]):[0-5]\d")
+CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
+MAX_BYTES = 400_000
+"""Of a document; one record of Table Storage takes a little more."""
 NUMBER_PROPERTIES = (
     "businessPhones", "mobilePhone", "faxNumber", "employeeId", "officeLocation", "department", "postalCode",
     "mailNickname", "onPremisesSamAccountName",
@@ -45,18 +49,20 @@ class InvalidSettings(ValueError):
 
 def parse_settings(body: bytes) -> Settings:
     """Decode a document; ``InvalidSettings`` lists every unknown or wrong member. What is left out is the default."""
+    if len(body) > MAX_BYTES:
+        raise InvalidSettings([Problem("", f"has to be at most {MAX_BYTES:,} bytes")])
     try:
         data = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidSettings([Problem("", f"this is not JSON: {error}")]) from error
-    problems = list(_schema_problems(data))
-    if problems:
+    faults = list(_schema_faults(data))
+    problems = [problem for _, problem in faults]
+    settings = _rest(data, [path for path, _ in faults])
+    if settings is not None:
+        problems += _further(settings, faults)
+    if problems or settings is None:
         raise InvalidSettings(problems)
-    settings = msgspec.convert(data, Settings)
-    problems = list(_rule_problems(settings))
-    if problems:
-        raise InvalidSettings(problems)
-    return settings
+    return settings.value
 
 
 def settings_schema() -> dict[str, Any]:
@@ -64,23 +70,72 @@ def settings_schema() -> dict[str, Any]:
     return msgspec.json.schema(Settings)
 
 
-def _schema_problems(data: Any) -> Iterator[Problem]:
+type Path = tuple[str | int, ...]
+
+
+class _Rest(msgspec.Struct, frozen=True):
+    """What a document says without its faulty members, and where the remaining entries of lists were."""
+
+    value: Settings
+    positions: dict[Path, list[int]]
+
+    def origin(self, pointer: str) -> str:
+        """``pointer`` into the document as it was sent."""
+        parent, _, last = pointer.rpartition("/")
+        kept = self.positions.get(tuple(parent.split("/")[1:]))
+        return f"{parent}/{kept[int(last)]}" if kept is not None and last.isdecimal() else pointer
+
+
+def _rest(data: Any, faults: Sequence[Path]) -> _Rest | None:
+    """The document without what is at ``faults``, so that the rules can be checked on the rest in the same go."""
+    if () in faults:
+        return None
+    positions: dict[Path, list[int]] = {}
+    kept = _without(data, (), frozenset(faults), positions)
+    # Not strict: to JSON 1000.0 is as whole a number as 1000. The schema has seen to all other types.
+    return _Rest(msgspec.convert(kept, Settings, strict=False), positions)
+
+
+def _without(value: Any, path: Path, faults: frozenset[Path], positions: dict[Path, list[int]]) -> Any:
+    if isinstance(value, dict):
+        kept = {name: item for name, item in value.items() if (*path, name) not in faults}
+        return {name: _without(item, (*path, name), faults, positions) for name, item in kept.items()}
+    if isinstance(value, list):
+        positions[path] = [index for index in range(len(value)) if (*path, index) not in faults]
+        return [value[index] for index in positions[path]]
+    return value
+
+
+def _further(rest: _Rest, faults: Sequence[tuple[Path, Problem]]) -> Iterator[Problem]:
+    """The problems of the rules that are no mere consequence of a fault at the same place, above or below it."""
+    for problem in _rule_problems(rest.value):
+        path = rest.origin(problem.path)
+        if not any(_same_branch(path, fault.path) for _, fault in faults):
+            yield Problem(path, problem.message)
+
+
+def _same_branch(one: str, other: str) -> bool:
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+def _schema_faults(data: Any) -> Iterator[tuple[Path, Problem]]:
     from jsonschema import Draft202012Validator
 
     for error in Draft202012Validator(settings_schema()).iter_errors(data):
-        yield from _explained(error)
+        for path, message in _explained(error):
+            yield path, Problem("".join(f"/{_escape(str(part))}" for part in path), message)
 
 
-def _explained(error: Any) -> Iterator[Problem]:
-    path = "".join(f"/{_escape(str(part))}" for part in error.absolute_path)
+def _explained(error: Any) -> Iterator[tuple[Path, str]]:
+    path = tuple(error.absolute_path)
     if error.validator == "additionalProperties":
         for name in sorted(set(error.instance) - set(error.schema["properties"])):
-            yield Problem(f"{path}/{_escape(name)}", "there is no such member")
+            yield (*path, name), "there is no such member"
     elif error.validator == "anyOf" and error.context:
         wanted = sorted(str(part["type"]) for part in error.validator_value if "type" in part)
-        yield Problem(path, f"has to be {' or '.join(TYPE_WORDS[word] for word in wanted)}")
+        yield path, f"has to be {' or '.join(TYPE_WORDS[word] for word in wanted)}"
     else:
-        yield Problem(path, _words(error))
+        yield path, _words(error)
 
 
 def _words(error: Any) -> str:
@@ -121,7 +176,9 @@ def _connection_problems(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             "/pbx/fqdn", "has to be a name with or without a port, as pbx.example.com or pbx.example.com:8088"
         )
-    if pbx.ca_certificate is not None and not _is_certificate(pbx.ca_certificate):
+    if pbx.ca_certificate is not None and "PRIVATE KEY" in pbx.ca_certificate:
+        yield Problem("/pbx/ca_certificate", "holds a private key; give the certificate alone")
+    elif pbx.ca_certificate is not None and not _is_certificate(pbx.ca_certificate):
         yield Problem(
             "/pbx/ca_certificate", "has to be a certificate in PEM form (-----BEGIN CERTIFICATE-----) or null"
         )
@@ -136,7 +193,7 @@ def _is_certificate(pem: str) -> bool:
     from cryptography import x509
 
     try:
-        return bool(x509.load_pem_x509_certificates(pem.encode()))
+        return "-----BEGIN CERTIFICATE-----" in pem and bool(x509.load_pem_x509_certificates(pem.encode()))
     except ValueError:
         return False
 
@@ -145,11 +202,16 @@ def _schedule_problems(settings: Settings) -> Iterator[Problem]:
     schedule = settings.schedule
     if not CLOCK.fullmatch(schedule.at):
         yield Problem("/schedule/at", "has to be a time of day as 00:30")
-    if schedule.time_zone not in zoneinfo.available_timezones():
+    if schedule.time_zone not in _time_zones():
         yield Problem("/schedule/time_zone", "has to be a time zone of the IANA database, as Europe/Amsterdam")
     if schedule.kind == "weekly" and not schedule.days:
         yield Problem("/schedule/days", "has to name at least one day when the schedule is weekly")
     yield from _repeated("/schedule/days", schedule.days)
+
+
+@functools.cache
+def _time_zones() -> set[str]:
+    return zoneinfo.available_timezones()  # walks a folder of 600 files
 
 
 def _user_problems(settings: Settings) -> Iterator[Problem]:

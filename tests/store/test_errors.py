@@ -1,0 +1,154 @@
+"""The Azure libraries' errors never leave the room."""
+
+import inspect
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from azure.core import exceptions as azure
+
+from store.cursors import Cursor, CursorStore
+from store.document import Settings
+from store.environment import Environment, StorageAccount
+from store.errors import AccessDenied, AlreadyExists, Changed, InvalidRecord, StoreError, StoreUnavailable, translated
+from store.health import HealthStore
+from store.leases import Lease, LeaseStore
+from store.links import Link, LinkStore
+from store.runs import Run, RunItem, RunStore
+from store.secrets import SecretStore
+from store.settings import SettingsStore, Stored
+from store.tables import Row, Tables, Write
+from store.tokens import TokenStore
+
+ENVIRONMENT = Environment(storage=StorageAccount())
+ROW = Row("p", "k", {}, 'W/"x"')
+LINK = Link(object_id="o")
+RUN = Run(id="r", what=[], mode="full", started_by="api", requested_at="")
+
+CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
+    Tables: {
+        "get": lambda it: it.get("t", "p", "k"),
+        "get_timed": lambda it: it.get_timed("t", "p", "k"),
+        "query": lambda it: it.query("t", "p"),
+        "keys": lambda it: it.keys("t", "p", ["k"]),
+        "create": lambda it: it.create("t", ROW),
+        "upsert": lambda it: it.upsert("t", ROW),
+        "replace": lambda it: it.replace("t", ROW, 'W/"x"'),
+        "delete": lambda it: it.delete("t", "p", "k"),
+        "write": lambda it: it.write("t", [Write("upsert", ROW)]),
+    },
+    SettingsStore: {
+        "load": lambda it: it.load(),
+        "save": lambda it: it.save(Settings(), Stored(Settings(), 1, 'W/"x"')),
+    },
+    LinkStore: {
+        "get": lambda it: it.get("o"),
+        "some": lambda it: it.some(["o"]),
+        "all": lambda it: it.all(),
+        "after": lambda it: it.after("o"),
+        "write": lambda it: it.write([LINK], ["x"]),
+    },
+    CursorStore: {
+        "load": lambda it: it.load("users"),
+        "save": lambda it: it.save("users", Cursor(link="", selected="", scope="", made_at="")),
+        "clear": lambda it: it.clear("users"),
+    },
+    RunStore: {
+        "create": lambda it: it.create(RUN),
+        "save": lambda it: it.save(RUN),
+        "get": lambda it: it.get("r"),
+        "newest": lambda it: it.newest(1),
+        "add_items": lambda it: it.add_items("r", 0, [RunItem(operation="", outcome="done", object_id="")]),
+        "items": lambda it: it.items("r"),
+    },
+    HealthStore: {
+        "load": lambda it: it.load(),
+        "load_with_etag": lambda it: it.load_with_etag(),
+        "update": lambda it: it.update(lambda old: old),
+    },
+    LeaseStore: {
+        "acquire": lambda it: it.acquire("sync", "r"),
+        "holder": lambda it: it.holder("sync"),
+    },
+    TokenStore: {
+        "read": lambda it: it.read(),
+        "swap": lambda it: it.swap("t", 'W/"x"'),
+    },
+}
+
+
+ABOUT_A_RESPONSE = {"StreamConsumedError", "StreamClosedError", "ResponseNotReadError", "ODataV4Error"}
+
+
+def made(kind: type, tables: Tables) -> Any:
+    more: dict[type, tuple[Any, ...]] = {
+        SettingsStore: ("c", ENVIRONMENT),
+        LinkStore: ("c", "users"),
+        TokenStore: ("c", "pbx"),
+        Tables: (),
+    }
+    return tables if kind is Tables else kind(tables, *more.get(kind, ("c",)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind, calls in CALLS.items() for name in calls],
+    ids=lambda value: value if isinstance(value, str) else value.__name__,
+)
+async def test_every_method_says_in_our_words_that_storage_is_away(dead_tables: Tables, kind: type, name: str) -> None:
+    with pytest.raises(StoreUnavailable, match="cannot be reached"):
+        await finished(CALLS[kind][name](made(kind, dead_tables)))
+
+
+@pytest.mark.parametrize("kind", [*CALLS, SecretStore, Lease], ids=lambda kind: kind.__name__)
+def test_no_public_method_is_left_out_above(kind: type) -> None:
+    elsewhere = {"close"} | {SecretStore: {"read", "write"}, Lease: {"renew", "check", "release"}}.get(kind, set())
+    public = {name for name, member in vars(kind).items() if not name.startswith("_") and inspect.isfunction(member)}
+    assert public - elsewhere == CALLS.get(kind, {}).keys()
+
+
+async def test_a_lease_that_is_held_says_so_too(dead_tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("store.leases.RENEW_AFTER_SECONDS", 0)
+    lease = Lease(dead_tables, Row("c", "sync", {"owner": "r", "fence": 1}), 'W/"x"')
+    for call in (lease.renew, lease.release):
+        with pytest.raises(StoreUnavailable):
+            await call()
+
+
+def test_every_error_of_azure_core_has_a_word_of_ours() -> None:
+    kinds = {kind for kind in vars(azure).values() if isinstance(kind, type) and issubclass(kind, azure.AzureError)}
+    assert len(kinds) > 15
+    for kind in kinds:
+        with pytest.raises(StoreError), translated("the table t"):
+            raise kind(Mock(status_code=500) if kind.__name__ in ABOUT_A_RESPONSE else "text")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, InvalidRecord), (401, AccessDenied), (403, AccessDenied), (404, InvalidRecord), (408, StoreUnavailable),
+        (409, AlreadyExists), (412, Changed), (413, InvalidRecord), (429, StoreUnavailable), (500, StoreUnavailable),
+        (503, StoreUnavailable), (302, StoreUnavailable),
+    ],
+)  # fmt: skip
+def test_a_status_means_what_the_caller_can_do(status: int, error: type[StoreError]) -> None:
+    failure = azure.HttpResponseError("text")
+    failure.status_code = status
+    with pytest.raises(error), translated("the table t"):
+        raise failure
+
+
+def test_our_own_errors_and_bugs_pass_unchanged() -> None:
+    for own in (Changed("x"), KeyError("x")):
+        with pytest.raises(type(own)) as caught, translated("the table t"):
+            raise own
+        assert caught.value is own
+
+
+async def finished(call: Any) -> None:
+    if isinstance(call, AsyncIterator):
+        async for _ in call:
+            pass
+    else:
+        await call
