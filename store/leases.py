@@ -5,19 +5,22 @@ so machines with skewed clocks agree.
 """
 
 import asyncio
+import contextlib
 import datetime
 import time
+from collections.abc import AsyncIterator
+from typing import Self
 
 import msgspec
 
-from store.errors import AlreadyExists, Changed, LeaseLost
-from store.tables import Row, Tables
+from store.errors import AlreadyExists, Changed, LeaseLost, StoreUnavailable
+from store.tables import Row, Tables, long_text
 
 TABLE = "leases"
-DURATION = datetime.timedelta(seconds=60)
-RENEW_AFTER_SECONDS = 15.0
+DURATION = datetime.timedelta(seconds=30)
+RENEW_AFTER_SECONDS = 7.0
 """Renewed well before a third of the time has passed, so that one failed renewal is no loss."""
-STALE_AFTER_SECONDS = 50.0
+STALE_AFTER_SECONDS = 22.0
 """Without a confirmed renewal for so long the holder stops writing, before anybody else may take over."""
 
 
@@ -29,9 +32,13 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 class Lease:
-    """A lease that is held. ``check`` before every write to the PBX, ``renew`` now and then, ``release`` at the end."""
+    """A lease that is held: ``kept`` renews it in the background, ``check`` comes before every write to the PBX.
+
+    ``note`` is a text that outlives its holder: whoever holds the lease next finds what the last one was doing.
+    """
 
     def __init__(self, tables: Tables, row: Row, etag: str) -> None:
+        self._lost = False
         self._tables = tables
         self._row = row
         self._etag = etag
@@ -42,6 +49,39 @@ class Lease:
     def fence(self) -> int:
         """Grows with every change of holder."""
         return int(self._row.values["fence"])
+
+    @property
+    def note(self) -> str:
+        """What was noted last, perhaps by an earlier holder."""
+        return self._row.text("note")
+
+    async def write_note(self, note: str) -> None:
+        """Note a text of up to about half a million characters; ``LeaseLost`` when somebody else took the lease.
+
+        It is a conditional write, so it also proves that the lease is still ours.
+        """
+        async with self._renewing:
+            values = {name: value for name, value in self._row.values.items() if not name.startswith("note")}
+            self._row = Row(self._row.partition, self._row.key, {**values, **long_text(note, "note")})
+            await self._renew()
+
+    @contextlib.asynccontextmanager
+    async def kept(self) -> AsyncIterator[Self]:
+        """Hold the lease for a block: renewed in the background, released at the end."""
+        keeper = asyncio.create_task(self._keep())
+        try:
+            yield self
+        finally:
+            keeper.cancel()
+            await asyncio.wait([keeper])
+            await self.release()
+
+    async def _keep(self) -> None:
+        while not self._lost:
+            await asyncio.sleep(RENEW_AFTER_SECONDS / 2)
+            # Storage that fails for a moment is asked again; ``check`` notices when it took too long.
+            with contextlib.suppress(StoreUnavailable, LeaseLost):
+                await self.renew()
 
     async def renew(self) -> None:
         """Keep the lease, if a renewal is due; ``LeaseLost`` when somebody else took it."""
@@ -61,11 +101,14 @@ class Lease:
         """The ETag of our own row: the library repeats a write whose answer got lost, and then trips over itself."""
         row = await self._tables.get(TABLE, self._row.partition, self._row.key)
         if row is None or row.values != self._row.values:
+            self._lost = True
             raise LeaseLost("another run took over this connection") from error
         return row.etag
 
     def check(self) -> None:
         """``LeaseLost`` when the last confirmed renewal is too long ago to be sure of the lease."""
+        if self._lost:
+            raise LeaseLost("another run took over this connection")
         if time.monotonic() - self._confirmed > STALE_AFTER_SECONDS:
             raise LeaseLost("the lease could not be renewed in time")
 
@@ -95,7 +138,7 @@ class LeaseStore:
         holder = Holder(str(row.values["owner"]), int(row.values["fence"]))
         if holder.owner and row.written_at is not None and now - row.written_at < DURATION:
             return holder
-        taken = Row(self._connection, name, {"owner": owner, "fence": holder.fence + 1})
+        taken = Row(self._connection, name, {**row.values, "owner": owner, "fence": holder.fence + 1})
         try:
             etag = await self._tables.replace(TABLE, taken, row.etag)
         except Changed:
@@ -108,6 +151,11 @@ class LeaseStore:
         if row is None or not row.values["owner"] or (row.written_at and now - row.written_at >= DURATION):
             return None
         return Holder(str(row.values["owner"]), int(row.values["fence"]))
+
+    async def note(self, name: str) -> str:
+        """What the holder, or the last one, noted; empty when nobody ever did."""
+        row = await self._tables.get(TABLE, self._connection, name)
+        return "" if row is None else row.text("note")
 
     async def _first(self, name: str, owner: str) -> Lease | Holder:
         row = Row(self._connection, name, {"owner": owner, "fence": 1})

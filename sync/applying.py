@@ -102,7 +102,6 @@ class Applier:
         return Applied(finished=True, retry=frozenset(retry), linked=linked)
 
     async def _apply_chunk(self, chunk: Sequence[Operation], held: Held) -> list[Done]:
-        await self._lease.renew()
         self._lease.check()
         intents = [self._intent(operation) for operation in chunk if operation.kind == "create"]
         if intents:
@@ -129,7 +128,7 @@ class Applier:
         if operation.object_id in held.object_ids:
             return Done(self._item(operation, "held", reason=f"{operation.reason} {held.reason}"))
         try:
-            await self._keep_lease()
+            self._lease.check()
             done = await self._send(operation, strangers)
         except Stop as error:
             self._stopped = error
@@ -242,10 +241,6 @@ class Applier:
             if extension.number != deletes[extension.id].number
             and not _same_address(extension.email_addr, self._known.get(deletes[extension.id].object_id))
         )
-
-    async def _keep_lease(self) -> None:
-        await self._lease.renew()
-        self._lease.check()
 
     # Records
 

@@ -70,10 +70,8 @@ class Execution:
         lease = await self._acquire()
         if lease is None:
             return False
-        try:
+        async with lease.kept():
             return await self._guarded(lease)
-        finally:
-            await lease.release()
 
     async def _acquire(self) -> Lease | None:
         """The lease; ``None`` when another run has it, which is recorded, or another execution of this one."""

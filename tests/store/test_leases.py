@@ -71,13 +71,13 @@ async def test_a_released_lease_is_free_with_a_higher_fence(store: LeaseStore) -
     assert second.fence > first.fence
 
 
-async def test_a_lease_runs_out_after_a_minute_of_the_services_clock(
+async def test_a_lease_runs_out_by_the_services_clock(
     store: LeaseStore, service_clock: list[datetime.timedelta]
 ) -> None:
     await held(store, "one")
-    service_clock[0] = datetime.timedelta(seconds=57)
+    service_clock[0] = leases.DURATION - datetime.timedelta(seconds=3)
     assert await store.acquire("sync", "two") == Holder("one", 1)
-    service_clock[0] = datetime.timedelta(seconds=61)
+    service_clock[0] = leases.DURATION + datetime.timedelta(seconds=1)
     assert await store.holder("sync") is None
     assert (await held(store, "two")).fence == 2
 
@@ -184,3 +184,47 @@ async def test_a_failed_renewal_does_not_lose_the_lease(store: LeaseStore, monke
             await lease.renew()
     lease.check()
     await lease.renew()
+
+
+async def test_a_note_outlives_its_holder_and_is_found_by_the_next_one(store: LeaseStore) -> None:
+    first = await held(store, "one")
+    await first.write_note("x" * 70_000)
+    await first.write_note("in the middle of something")
+    await first.release()
+    assert await store.note("sync") == "in the middle of something"
+    second = await held(store, "two")
+    assert second.note == "in the middle of something"
+    await second.write_note("")
+    assert await store.note("sync") == ""
+
+
+async def test_a_holder_that_was_replaced_can_note_nothing(
+    store: LeaseStore, service_clock: list[datetime.timedelta]
+) -> None:
+    first = await held(store, "one")
+    service_clock[0] = leases.DURATION + datetime.timedelta(seconds=1)
+    await held(store, "two")
+    with pytest.raises(LeaseLost):
+        await first.write_note("mine")
+    with pytest.raises(LeaseLost):
+        first.check()
+    assert await store.note("sync") == ""
+
+
+async def test_a_kept_lease_is_renewed_in_the_background_and_free_at_the_end(
+    store: LeaseStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "RENEW_AFTER_SECONDS", 0.01)
+    renewed = asyncio.Event()
+    lease = await held(store, "one")
+    original = lease._renew
+
+    async def noticed() -> None:
+        await original()
+        renewed.set()
+
+    monkeypatch.setattr(lease, "_renew", noticed)
+    async with lease.kept():
+        await asyncio.wait_for(renewed.wait(), 5)
+        assert await store.holder("sync") == Holder("one", 1)
+    assert await store.holder("sync") is None
