@@ -15,6 +15,11 @@ FEDERATED = (
     "Compare issuer, subject and audience of the federated credential with the managed identity of the function app."
 )
 
+IDENTITY = (
+    "Assign the user-assigned managed identity to the function app under Identity, and compare its client id with the "
+    "app setting."
+)
+
 NOT_KNOWN = (
     "Entra does not know this client secret. Often the secret's id was copied instead of its value; a secret made a "
     "moment ago can take two minutes to be known"
@@ -47,6 +52,16 @@ WORDS: dict[int, tuple[str, str, str]] = {
 }
 
 
+def from_identity(status: int | None) -> CredentialsRejected | Unavailable:
+    """The typed error for a managed identity that gives no token; ``status`` is its endpoint's answer, if any."""
+    if status is not None and (status in {408, 429} or status >= 500):
+        return Unavailable(f"the managed identity cannot issue a token now (HTTP {status})")
+    named = f"HTTP {status}" if status is not None else "its endpoint is not there"
+    return CredentialsRejected(
+        f"the function app's managed identity gives no token ({named})", IDENTITY, "entra_identity_missing"
+    )
+
+
 def from_entra(text: str, status: int | None) -> CredentialsRejected | Unavailable:
     """The typed error for what azure-identity reports; ``text`` is its message, of which only the number is used."""
     found = CODE.search(text)
@@ -54,8 +69,10 @@ def from_entra(text: str, status: int | None) -> CredentialsRejected | Unavailab
     if number in WORDS:
         code, words, action = WORDS[number]
         return CredentialsRejected(f"{words} (AADSTS{number})", action, code)
-    if status is not None and (status == 429 or status >= 500):
+    if status is not None and (status in {408, 429} or status >= 500):
         return Unavailable(f"Entra cannot issue a token now (HTTP {status})")
+    if found is None and status is not None and status < 400:
+        return Unavailable("Entra's answer was cut off")
     if found is None and status is None:
         return Unavailable("Entra's token service cannot be reached")
     named = f"AADSTS{number}" if number else f"HTTP {status}"

@@ -4,12 +4,15 @@ msgraph-sdk builds URLs and carries the middleware; answers are taken as bytes a
 own models cost seconds of processor time a page. One place repeats requests: here, bounded, by Graph's ``Retry-After``.
 """
 
+import datetime
 import logging
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -26,9 +29,10 @@ from graph.errors import (
     Throttled,
     Unavailable,
 )
-from graph.models import AppRegistration, MemberPage, User, UserPage
+from graph.models import AppRegistration, ErrorAnswer, ErrorDetail, MemberPage, User, UserPage
 
 if TYPE_CHECKING:
+    import httpx
     from kiota_abstractions.request_information import RequestInformation
     from msgraph.graph_request_adapter import GraphRequestAdapter
     from msgraph.graph_service_client import GraphServiceClient
@@ -54,23 +58,27 @@ class Graph:
         self._credential = credential
         self._adapter: GraphRequestAdapter | None = None
         self._client: GraphServiceClient | None = None
-        self._http: Any = None
-        self._transport: Any = None
+        self._transport: httpx.AsyncHTTPTransport | None = None
         self.requests = 0
 
     async def user_pages(self, select: Sequence[str], link: str | None = None) -> AsyncIterator[UserPage]:
         """The pages of ``users/delta``: the whole directory, or what changed since the delta link ``link``.
 
-        The last page carries the next delta link. ``ResyncRequired`` when ``link`` is no longer good. An entry may come
-        several times; the last one counts.
+        The last page carries the next delta link. ``ResyncRequired`` when ``link`` is no longer good, or when it leads
+        to another host than the configured one. An entry may come several times; the last one counts.
         """
-        page = await self._decode(self._delta_request(select, link), UserPage)
-        yield page
-        while page.delta_link is None:
-            if page.next_link is None:
+        if link is not None and not same_host(self._base_url, link):
+            raise ResyncRequired("the stored delta link leads to another host than the configured one; it was dropped")
+        following = link
+        while True:
+            page = await self._decode(self._delta_request(select, following), UserPage)
+            following = page.delta_link or page.next_link
+            if following is None:
                 raise Unavailable("Graph's page of users carries neither a next link nor a delta link")
-            page = await self._decode(self._delta_request(select, page.next_link), UserPage)
+            self._own(following)
             yield page
+            if page.delta_link is not None:
+                return
 
     async def user(self, object_id: str, select: Sequence[str]) -> User | None:
         """One user; ``None`` when it does not exist or is soft-deleted."""
@@ -126,11 +134,13 @@ class Graph:
             return None
 
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.aclose()
-            await self._transport.aclose()  # the middleware that wraps it does not pass the call on
-            self._http = None
-        await self._credential.close()
+        transport, self._transport, self._client, self._adapter = self._transport, None, None, None
+        try:
+            if transport is not None:
+                # The client's own closing stops at msgraph_core's middleware, which leaves the connections open.
+                await transport.aclose()
+        finally:
+            await self._credential.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,15 +156,14 @@ class Graph:
 
         delta = self._open().users.delta
         if link is not None:
-            return delta.with_url(self._own(link)).to_get_request_information()
+            return delta.with_url(link).to_get_request_information()
         query = DeltaRequestBuilder.DeltaRequestBuilderGetQueryParameters(select=list(select))
         return delta.to_get_request_information(RequestConfiguration(query_parameters=query))
 
     def _own(self, link: str) -> str:
         """``link`` if it leads to the Graph we are configured for: our token goes nowhere else."""
-        mine, theirs = urlsplit(self._base_url), urlsplit(link)
-        if (mine.scheme, mine.hostname, mine.port) != (theirs.scheme, theirs.hostname, theirs.port):
-            raise BadRequest(f"a link of Graph's answer leads to another host ({theirs.hostname}); it was not followed")
+        if not same_host(self._base_url, link):
+            raise BadRequest("a link of Graph's answer leads to another host; it was not followed")
         return link
 
     async def _decode[T](self, info: "RequestInformation", kind: type[T]) -> T:
@@ -167,19 +176,21 @@ class Graph:
 
     async def _send(self, info: "RequestInformation") -> bytes:
         import httpx
-        from kiota_abstractions.api_error import APIError
-        from msgraph.generated.models.o_data_errors.o_data_error import ODataError
+        from kiota_abstractions.native_response_handler import NativeResponseHandler
+        from kiota_http.middleware.options import ResponseHandlerOption
 
         self._open()
         assert self._adapter is not None  # noqa: S101 - set by _open
+        # The answer as it came: the SDK's reading of errors gives up at everything that is not Graph's own JSON.
+        info.add_request_options([ResponseHandlerOption(response_handler=NativeResponseHandler())])
         self.requests += 1
         try:
-            raw = await self._adapter.send_primitive_async(info, "bytes", {"XXX": ODataError})
-        except APIError as error:
-            raise _typed(error) from None
+            response: Any = await self._adapter.send_primitive_async(info, "bytes", None)
         except httpx.HTTPError as error:
             raise Unavailable(f"Graph cannot be reached ({type(error).__name__})") from None
-        return raw if isinstance(raw, bytes) else b""
+        if not response.is_success:
+            raise _typed(response.status_code, response.headers, response.content)
+        return bytes(response.content)
 
     def _open(self) -> "GraphServiceClient":
         if self._client is None:
@@ -191,7 +202,7 @@ class Graph:
         from kiota_authentication_azure.azure_identity_authentication_provider import (
             AzureIdentityAuthenticationProvider,
         )
-        from kiota_http.middleware.options import RetryHandlerOption
+        from kiota_http.middleware.options import RedirectHandlerOption, RetryHandlerOption
         from msgraph.graph_request_adapter import GraphRequestAdapter
         from msgraph.graph_service_client import GraphServiceClient
         from msgraph_core import GraphClientFactory
@@ -202,17 +213,39 @@ class Graph:
         provider = AzureIdentityAuthenticationProvider(
             self._credential, scopes=[f"https://{_audience(host)}/.default"], allowed_hosts=[host]
         )
-        self._transport = httpx.AsyncHTTPTransport(verify=ssl.create_default_context())
-        self._http = GraphClientFactory.create_with_default_middleware(
+        self._transport = httpx.AsyncHTTPTransport(verify=ssl.create_default_context(), proxy=_proxy(host))
+        http = GraphClientFactory.create_with_default_middleware(
             client=httpx.AsyncClient(
-                transport=self._transport, timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS)
+                timeout=httpx.Timeout(TIMEOUT_SECONDS, connect=CONNECT_SECONDS), transport=self._transport
             ),
-            # Repeating is done in one place, here: the middleware leaves out half of what passes by itself.
-            options={RetryHandlerOption.get_key(): RetryHandlerOption(should_retry=False)},
+            options={
+                # Repeating is done in one place, here: the middleware leaves out half of what passes by itself.
+                RetryHandlerOption.get_key(): RetryHandlerOption(should_retry=False),
+                # Graph redirects none of our reads, and our token goes nowhere else.
+                RedirectHandlerOption.get_key(): RedirectHandlerOption(should_redirect=False),
+            },
         )
-        self._adapter = GraphRequestAdapter(provider, client=self._http)
+        self._adapter = GraphRequestAdapter(provider, client=http)
         self._adapter.base_url = self._base_url
         return GraphServiceClient(request_adapter=self._adapter)
+
+
+def same_host(base_url: str, link: str) -> bool:
+    """Whether two addresses have the same scheme, host and port."""
+    try:
+        return _origin(base_url) == _origin(link)
+    except ValueError:  # no address at all
+        return False
+
+
+def _origin(url: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
+
+
+def _proxy(host: str) -> str | None:
+    """The proxy that the environment names for ``host``."""
+    return None if proxy_bypass(host) else getproxies().get("https")
 
 
 def _audience(host: str) -> str:
@@ -228,13 +261,14 @@ def _decoded[T](raw: bytes, kind: type[T]) -> T:
         raise Unavailable("Graph's answer was cut off") from None
 
 
-def _typed(error: Any) -> GraphError:
+def _typed(status: int, headers: Mapping[str, str], body: bytes) -> GraphError:
     """The typed error of an HTTP failure."""
-    status = error.response_status_code or 0
-    main = getattr(error, "error", None)
-    code = str(getattr(main, "code", None) or "")
-    words = f"{code or 'HTTP'} {status}".strip()
-    headers = error.response_headers or {}
+    try:
+        detail = msgspec.json.decode(body, type=ErrorAnswer).error
+    except msgspec.DecodeError:  # the page of a gateway, or nothing
+        detail = ErrorDetail()
+    code = detail.code
+    words = f"{code or 'HTTP'} {status}"
     if status == 410 or (status in {400, 404} and code.lower() in RESYNC_CODES):
         return ResyncRequired(f"Graph asks for a full read ({words})")
     if status == 429:
@@ -247,13 +281,18 @@ def _typed(error: Any) -> GraphError:
         return ConsentMissing(f"the application lacks a permission for this ({words})")
     if status == 404:
         return NotFound(f"there is no such object in the directory ({words})")
-    return BadRequest(f"Graph refuses the request ({words}): {getattr(main, 'message', None) or ''}"[:500])
+    return BadRequest(f"Graph refuses the request ({words}): {detail.message}"[:500])
 
 
-def _retry_after(headers: Any) -> float | None:
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """The ``Retry-After`` header in seconds: a number or a date (RFC 9110); ``None`` without one that makes sense."""
+    wish = str(headers.get("Retry-After", "")).strip()
+    if wish.isascii() and wish.isdecimal():
+        return float(wish)
     try:
-        return max(0.0, float(headers.get("Retry-After", "")))
-    except ValueError:
+        moment = parsedate_to_datetime(wish)
+        return max(0.0, (moment - datetime.datetime.now(moment.tzinfo)).total_seconds())
+    except (ValueError, OverflowError):
         return None
 
 

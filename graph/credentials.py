@@ -3,21 +3,28 @@
 azure-identity is imported when the first token is needed, never on the notification path.
 """
 
+import re
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import urlsplit
 
 import msgspec
 
-from graph.aadsts import from_entra
+from graph.aadsts import IDS, from_entra, from_identity
 from graph.errors import CredentialsRejected, Unavailable
 
 if TYPE_CHECKING:
     from azure.core.credentials import AccessToken
     from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.exceptions import ClientAuthenticationError
 
 EXCHANGE_SCOPE = "api://AzureADTokenExchange/.default"
 PUBLIC_AUTHORITIES = {"login.microsoftonline.com", "login.microsoftonline.us", "login.partner.microsoftonline.cn"}
+
+TENANT = re.compile(r"[A-Za-z0-9.-]+")
+UNUSABLE = {"secret": "it is empty", "certificate": "it has to be a PEM file with a certificate and its private key"}
+ONE_ATTEMPT: dict[str, Any] = {"retry_total": 0}
+"""Repeating is done in one place, ``graph.client``: azure-identity's own pauses would add up to minutes."""
 
 
 class Application(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,18 +65,28 @@ class ApplicationCredential:
         try:
             inner = self._open()
             if self._identity is not None:
-                self._assertion = (await self._identity.get_token(EXCHANGE_SCOPE)).token
+                self._assertion = await self._identity_token(self._identity)
             return await inner.get_token(*scopes, **options)
         except ClientAuthenticationError as error:
-            status = error.response.status_code if error.response is not None else None
-            raise from_entra(str(error.message), status) from None
+            raise from_entra(str(error.message), _status(error)) from None
         except (AzureError, OSError) as error:
             raise Unavailable(f"Entra's token service cannot be reached ({type(error).__name__})") from None
+
+    async def _identity_token(self, identity: "AsyncTokenCredential") -> str:
+        from azure.core.exceptions import AzureError, ClientAuthenticationError
+
+        try:
+            return (await identity.get_token(EXCHANGE_SCOPE)).token
+        except ClientAuthenticationError as error:
+            raise from_identity(_status(error)) from None
+        except (AzureError, OSError) as error:
+            raise Unavailable(f"the managed identity cannot be reached ({type(error).__name__})") from None
 
     async def close(self) -> None:
         for credential in (self._inner, self._identity):
             if credential is not None:
                 await credential.close()
+        self._inner = self._identity = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -91,10 +108,12 @@ class ApplicationCredential:
         from azure.identity import aio as identity
 
         app = self._application
+        _check(app)
         options: dict[str, Any] = {
             "authority": app.authority,
             # Asking Microsoft's directory of authorities about any other one would only fail.
             "disable_instance_discovery": urlsplit(app.authority).hostname not in PUBLIC_AUTHORITIES,
+            **ONE_ATTEMPT,
         }
         try:
             if app.kind == "secret":
@@ -102,11 +121,19 @@ class ApplicationCredential:
             if app.kind == "certificate":
                 data = app.proof.encode()
                 return identity.CertificateCredential(app.tenant_id, app.client_id, certificate_data=data, **options)
-        except ValueError as error:
-            raise CredentialsRejected(f"the stored {app.kind} is unusable: {_plain(error)}") from None
-        self._identity = identity.ManagedIdentityCredential(client_id=app.identity_client_id or None)
+        except ValueError:
+            raise CredentialsRejected(f"the stored {app.kind} is unusable: {UNUSABLE[app.kind]}") from None
+        self._identity = identity.ManagedIdentityCredential(client_id=app.identity_client_id or None, **ONE_ATTEMPT)
         return identity.ClientAssertionCredential(app.tenant_id, app.client_id, lambda: self._assertion, **options)
 
 
-def _plain(error: ValueError) -> str:
-    return "it has to be a PEM file with a certificate and its private key" if "certificate" in str(error) else "empty"
+def _check(app: Application) -> None:
+    """Ids that cannot be are found here, so that whatever the library refuses is the secret or the certificate."""
+    if not TENANT.fullmatch(app.tenant_id) or not app.client_id:
+        raise CredentialsRejected("the tenant id or the client id is missing or malformed", IDS, "entra_ids_malformed")
+    if urlsplit(app.authority).scheme != "https":
+        raise CredentialsRejected("the address of Entra has to begin with https://", code="entra_authority_malformed")
+
+
+def _status(error: "ClientAuthenticationError") -> int | None:
+    return error.response.status_code if error.response is not None else None

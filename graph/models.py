@@ -54,6 +54,19 @@ class MemberPage(msgspec.Struct, frozen=True):
     next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
 
 
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """What Graph says about a failure."""
+
+    code: str = ""
+    message: str = ""
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """The body of a failure."""
+
+    error: ErrorDetail = ErrorDetail()
+
+
 class KeyCredential(msgspec.Struct, frozen=True, rename="camel"):
     """One secret or certificate of an app registration, without its value."""
 

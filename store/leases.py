@@ -61,9 +61,13 @@ class Lease:
         It is a conditional write, so it also proves that the lease is still ours.
         """
         async with self._renewing:
-            values = {name: value for name, value in self._row.values.items() if not name.startswith("note")}
-            self._row = Row(self._row.partition, self._row.key, {**values, **long_text(note, "note")})
+            self.keep_note(note)
             await self._renew()
+
+    def keep_note(self, note: str) -> None:
+        """Change the note without writing it: the next renewal or the release does."""
+        values = {name: value for name, value in self._row.values.items() if not name.startswith("note")}
+        self._row = Row(self._row.partition, self._row.key, {**values, **long_text(note, "note")})
 
     @contextlib.asynccontextmanager
     async def kept(self) -> AsyncIterator[Self]:
@@ -100,7 +104,7 @@ class Lease:
     async def _etag_if_ours(self, error: Changed) -> str:
         """The ETag of our own row: the library repeats a write whose answer got lost, and then trips over itself."""
         row = await self._tables.get(TABLE, self._row.partition, self._row.key)
-        if row is None or row.values != self._row.values:
+        if row is None or (row.values["owner"], row.values["fence"]) != (self._row.values["owner"], self.fence):
             self._lost = True
             raise LeaseLost("another run took over this connection") from error
         return row.etag

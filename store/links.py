@@ -19,9 +19,10 @@ type Kind = Literal["users", "groups", "contacts"]
 class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One link.
 
-    ``state`` is ``intent`` from before a create is sent until its outcome is known: the PBX then has to be read again,
-    because the object may or may not be there. ``linked`` while the bridge manages the object. ``released`` after it
-    was given up: nothing is written to it, but its object is remembered in case the user comes back.
+    ``state`` is ``intent`` from before a create is sent until its outcome is known (such a link is noted on the lease,
+    not stored here): the object may or may not be on the PBX. ``linked`` while the bridge manages the object.
+    ``released`` after it was given up: nothing is written to it, but its object is remembered in case the user comes
+    back.
     """
 
     object_id: str

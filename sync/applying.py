@@ -1,7 +1,8 @@
 """Carries a plan out on the PBX, and records what the PBX confirmed. The one place that writes.
 
-Work goes in chunks: the intents of a chunk's creates are stored first, then its operations are sent, then links and
-items are stored. An interruption anywhere leaves links that say what has to be looked at again.
+Work goes in chunks: the intents of a chunk's creates are noted first, on the lease, which also proves that the lease
+is still ours; then its operations are sent, then links and items are stored. Whoever holds the lease next finds the
+intents and looks what became of them.
 """
 
 import asyncio
@@ -13,8 +14,9 @@ from itertools import batched
 import msgspec
 
 from pbx.client import Pbx
-from pbx.errors import Conflict, LimitReached, NotFound, OutcomeUnknown, PbxError, Retry, Stop
+from pbx.errors import Conflict, LimitReached, OutcomeUnknown, PbxError, Retry, Stop
 from pbx.models import NewExtension
+from store.errors import InvalidRecord
 from store.leases import Lease
 from store.links import Link, LinkStore
 from store.runs import Outcome, RunItem
@@ -39,6 +41,8 @@ class Done(msgspec.Struct, frozen=True):
     """Object id of a link to remove."""
     retry: bool = False
     """The next run has to look at this object again."""
+    is_uncertain: bool = False
+    """A create that may have been carried out."""
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -82,9 +86,10 @@ class Applier:
         self._chunk = max(10, min(CHUNK, int(pace * CHUNK_SECONDS)))
         self._deadline = deadline
         self._now = now
+        self._uncertain: list[Link] = []
         self._failures = 0
         self._full = False
-        self._stopped: PbxError | None = None
+        self._stopped: Exception | None = None
 
     async def apply(self, plan: Plan, held: Held) -> Applied:
         """Carry out ``plan`` except what is ``held``. Raises ``pbx.errors.Stop`` and ``Retry`` when going on makes no
@@ -105,7 +110,7 @@ class Applier:
         self._lease.check()
         intents = [self._intent(operation) for operation in chunk if operation.kind == "create"]
         if intents:
-            await self._links.write(save=intents)
+            await self._lease.write_note(encode_intents([*self._uncertain, *intents]))
         strangers = await self._strangers(chunk)
         limit = asyncio.Semaphore(self._pbx.concurrency)
 
@@ -113,12 +118,17 @@ class Applier:
             async with limit:
                 return await self._one(operation, held, strangers)
 
-        results = [done for done in await asyncio.gather(*map(one, chunk)) if done is not None]
+        async with asyncio.TaskGroup() as group:  # when the run is cancelled, no write goes on behind its back
+            tasks = [group.create_task(one(operation)) for operation in chunk]
+        results = [done for task in tasks if (done := task.result()) is not None]
         await self._links.write(
             save=[done.save for done in results if done.save is not None],
             remove=[done.forget for done in results if done.forget],
         )
         await self._record([done.item for done in results])
+        uncertain = {done.item.object_id for done in results if done.is_uncertain}
+        self._uncertain += [intent for intent in intents if intent.object_id in uncertain]
+        self._lease.keep_note(encode_intents(self._uncertain))
         return results
 
     async def _one(self, operation: Operation, held: Held, strangers: frozenset[str]) -> Done | None:
@@ -140,6 +150,9 @@ class Applier:
             return self._failed(operation, error)
         except PbxError as error:
             return self._failed(operation, error)
+        except Exception as error:  # noqa: BLE001 - what the others of the chunk did is recorded before it is raised
+            self._stopped = self._stopped or error
+            return None
         self._failures = 0
         return done
 
@@ -204,7 +217,7 @@ class Applier:
 
     def _no_room(self, operation: Operation) -> Done:
         reason = "The PBX has no room for another extension: the limit of its licence is reached."
-        return Done(self._item(operation, "skipped", reason=reason), forget=operation.object_id)
+        return Done(self._item(operation, "skipped", reason=reason))
 
     async def _overwrite(self, operation: Operation) -> Done:
         """Update, or take over, an extension. Sending the fields twice does no harm, so a lost answer is repeated."""
@@ -274,10 +287,8 @@ class Applier:
     def _failed(self, operation: Operation, error: PbxError) -> Done:
         reason = f"{operation.reason} Not done: {error}."
         item = self._item(operation, "failed", reason=reason, errcode=error.errcode)
-        is_uncertain = isinstance(error, Retry | NotFound)
-        # The intent of a create that surely did not happen would only make the next run look for it.
-        forget = operation.object_id if operation.kind == "create" and not is_uncertain else ""
-        return Done(item, forget=forget, retry=True)
+        is_uncertain = operation.kind == "create" and isinstance(error, Retry)
+        return Done(item, retry=True, is_uncertain=is_uncertain)
 
     def _item(self, operation: Operation, outcome: Outcome, *, reason: str = "", errcode: int | None = None) -> RunItem:
         return msgspec.structs.replace(
@@ -294,6 +305,19 @@ class Applier:
         if done.save is not None:
             return int(done.save.state == "linked") - int(was_linked)
         return -int(was_linked) if done.forget else 0
+
+
+def encode_intents(intents: Sequence[Link]) -> str:
+    """Intents as the lease notes them."""
+    return msgspec.json.encode(intents).decode() if intents else ""
+
+
+def decode_intents(note: str) -> list[Link]:
+    """The intents that a lease notes; ``InvalidRecord`` when they do not decode."""
+    try:
+        return msgspec.json.decode(note, type=list[Link]) if note else []
+    except msgspec.DecodeError as error:
+        raise InvalidRecord(f"the intents of the last run do not decode: {error}") from error
 
 
 def planned_item(operation: Operation, outcome: Outcome) -> RunItem:

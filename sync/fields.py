@@ -18,13 +18,20 @@ TITLE_LENGTH = 63
 EMAIL_LENGTH = 255
 PHONE_LENGTH = 31
 EMAIL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.'-]*@[A-Za-z0-9_.-]+\.[A-Za-z0-9]{2,}")
-EXTENSION_MARK = re.compile(r"[\s,;/]*(?:;?ext(?:ension)?\b[.:=]?|\bx\.?|#)\s*(\d+)\s*$", re.IGNORECASE)
+EXTENSION_MARK = re.compile(
+    r"[\s,;/]*(?:;?(?<![a-z])ext(?:ension)?[.:=]?|(?<![a-z])x\.?|#)\s*([0-9]+)\s*$", re.IGNORECASE
+)
 """The tail of a telephone number that names an extension, as in ``+31 20 123 4567 ext. 2041``."""
-NEXT_NUMBER = re.compile(r"\s/\s|[;,\n]|\bor\b|\s\|\s", re.IGNORECASE)
+NEXT_NUMBER = re.compile(r"\s/\s|/(?=[+0])|(?<=[0-9])\s*(?=\+)|[;,&|]|\b(?:or|and)\b", re.IGNORECASE)
 """Where a second number begins in the same field, as in ``06 0000 0046 / 06 0000 0047``."""
+LABEL = re.compile(r"^[^0-9+*#(]+|\([^0-9()]*\)")
+"""What people write beside a number: a word before it, or one in brackets, as in ``mobile: 06 0000 0046 (private)``."""
 PHONE_DIGITS = 15
 """A telephone number has at most 15 digits (ITU-T E.164)."""
+PLAIN = re.compile(r"(?:\+?[0-9]{1,15})?")
 DIALABLE = re.compile(r"[^0-9.+*#()-]")
+JOINERS = "\u200c\u200d"
+"""Invisible, but part of the spelling: Persian and Indic words and many emoji fall apart without them."""
 
 
 class Desired(msgspec.Struct, frozen=True):
@@ -51,13 +58,13 @@ class Desired(msgspec.Struct, frozen=True):
 def desired(user: User) -> Desired:
     """The synced fields for ``user``."""
     notes: list[str] = []
-    first, last = _names(user)
+    first, last = _names(user, notes)
     return Desired(
         first_name=_cut(first, NAME_LENGTH, "first name", notes),
         last_name=_cut(last, NAME_LENGTH, "last name", notes),
-        email_addr=_email(clean(user.mail), notes),
-        mobile_number=_phone(clean(user.mobile_phone), notes),
-        title=_cut(clean(user.job_title), TITLE_LENGTH, "job title", notes),
+        email_addr=_email(_line(user.mail, "e-mail address", notes), notes),
+        mobile_number=_phone(user.mobile_phone or "", notes),
+        title=_cut(_line(user.job_title, "job title", notes), TITLE_LENGTH, "job title", notes),
         notes=tuple(notes),
     )
 
@@ -71,23 +78,57 @@ def display_name(user: User) -> str:
 def clean(text: str | None) -> str:
     """One line, composed (NFC), without control characters and without blanks around or doubled."""
     composed = unicodedata.normalize("NFC", text or "")
-    visible = "".join(" " if char.isspace() else char for char in composed if char.isspace() or char.isprintable())
-    return " ".join(visible.split())
+    if composed.isprintable():
+        return " ".join(composed.split())
+    composed = "".join(map(_visible, composed))
+    words = (word.strip(JOINERS) for word in composed.split())
+    # Without what stood between them two characters may compose anew.
+    return unicodedata.normalize("NFC", " ".join(word for word in words if word))
 
 
-def _names(user: User) -> tuple[str, str]:
-    first, last = clean(user.given_name), clean(user.surname)
+def ascii_digits(text: str) -> str:
+    """``text`` with the digits of other scripts, and the wide ones of Asian keyboards, as 0 to 9."""
+    if text.isascii():
+        return text
+    return "".join(str(unicodedata.decimal(char)) if char.isdecimal() else char for char in text).replace("\uff0b", "+")
+
+
+def _visible(char: str) -> str:
+    if char.isspace():
+        return " "
+    return char if char.isprintable() or char in JOINERS else ""
+
+
+def _line(text: str | None, what: str, notes: list[str]) -> str:
+    line = clean(text)
+    if line != unicodedata.normalize("NFC", text or ""):
+        notes.append(f"Blanks or invisible characters were left out of the {what}.")
+    return line
+
+
+def _names(user: User, notes: list[str]) -> tuple[str, str]:
+    first, last = _line(user.given_name, "first name", notes), _line(user.surname, "last name", notes)
     if first or last:
         return first, last
     # The PBX would show the number of an extension without any name.
-    return display_name(user), ""
+    return _line(user.display_name, "display name", notes) or display_name(user), ""
 
 
 def _cut(text: str, length: int, what: str, notes: list[str]) -> str:
     if len(text) <= length:
         return text
     notes.append(f"The {what} was shortened to {length} characters.")
-    return text[:length].rstrip()
+    end = length
+    while end > 0 and _continues(text, end):
+        end -= 1
+    return text[: end or length].rstrip().rstrip(JOINERS)
+
+
+def _continues(text: str, index: int) -> bool:
+    """Whether the character at ``index`` belongs to the one before it: an accent, or a part of an emoji."""
+    char = text[index]
+    is_skin_tone = "\U0001f3fb" <= char <= "\U0001f3ff"
+    return is_skin_tone or char in JOINERS or text[index - 1] in JOINERS or unicodedata.category(char).startswith("M")
 
 
 def _email(address: str, notes: list[str]) -> str:
@@ -99,15 +140,28 @@ def _email(address: str, notes: list[str]) -> str:
 
 def _phone(text: str, notes: list[str]) -> str:
     """The mobile number without blanks, slashes and an extension part; the first one where there are several."""
-    first = NEXT_NUMBER.split(text, maxsplit=1)[0]
-    number = DIALABLE.sub("", EXTENSION_MARK.sub("", first))
-    digits = sum(char.isdigit() for char in number)
-    if not text:
+    if PLAIN.fullmatch(text):
+        return text
+    line = _line(text, "mobile number", notes)
+    parts = NEXT_NUMBER.split(ascii_digits(line))
+    first = next((part for part in parts if any(map(str.isdigit, part))), "")
+    bare = LABEL.sub("", EXTENSION_MARK.sub("", first).strip())
+    number = DIALABLE.sub("", bare)
+    if line and (fault := _fault(bare, number)):
+        notes.append(f"The mobile number {line} was left out: it {fault}.")
         return ""
-    if not digits or digits > PHONE_DIGITS or len(number) > PHONE_LENGTH:
-        fault = f"has more than {PHONE_DIGITS} digits" if digits else "has no digits"
-        notes.append(f"The mobile number {text} was left out: it {fault}.")
-        return ""
-    if number != text:
-        notes.append(f"The mobile number {text} was written as {number}.")
+    if number != line:
+        notes.append(f"The mobile number {line} was written as {number}.")
     return number
+
+
+def _fault(bare: str, number: str) -> str:
+    """Why a mobile number cannot be used; empty when it can."""
+    digits = sum(map(str.isdigit, number))
+    if not digits:
+        return "has no digits"
+    if any(map(str.isalpha, bare)):
+        return "has letters in it"
+    if digits > PHONE_DIGITS:
+        return f"has more than {PHONE_DIGITS} digits"
+    return f"is longer than {PHONE_LENGTH} characters" if len(number) > PHONE_LENGTH else ""

@@ -12,7 +12,8 @@ def settle(links: Iterable[Link], extensions: Mapping[int, Extension]) -> dict[s
     """The links with every intent decided: linked to the extension that the create made, or left out.
 
     An extension is ours if it has the intended number and the intended address (the names, when there was no address)
-    and no other link means it. So a lost answer never makes a second extension for the same user.
+    and no other link means it. So a lost answer never makes a second extension for the same user, and no two users
+    ever get the same one.
     """
     known = list(links)
     linked = {link.pbx_id for link in known if link.state != "intent"}
@@ -23,6 +24,7 @@ def settle(links: Iterable[Link], extensions: Mapping[int, Extension]) -> dict[s
             settled[link.object_id] = link
         elif (extension := by_number.get(link.number)) is not None and is_same(link.written, extension):
             settled[link.object_id] = msgspec.structs.replace(link, state="linked", pbx_id=extension.pbx_id)
+            del by_number[link.number]
     return settled
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection
 import msgspec
 
 from graph.models import User
-from sync.fields import EXTENSION_MARK, clean
+from sync.fields import EXTENSION_MARK, ascii_digits, clean
 
 LAST = 9_999_999
 """An extension number has 1 to 7 digits."""
@@ -24,7 +24,7 @@ def number_from(user: User, property_name: str) -> str | Unusable:
     All digits of the value are the number, unless it ends in an extension part: ``+31 20 123 4567 ext. 2041`` means
     2041. Leading zeros are kept, they are part of a number that people dial.
     """
-    value = clean(_property(user, property_name))
+    value = ascii_digits(clean(_property(user, property_name)))
     if not value:
         return Unusable(f"The property {property_name}, which holds the extension number, is empty.")
     tail = EXTENSION_MARK.search(value)
@@ -38,10 +38,16 @@ def number_from(user: User, property_name: str) -> str | Unusable:
 
 
 class Numbers:
-    """Hands out the free numbers from ``start`` upward, each once."""
+    """Hands out the free numbers from ``start`` upward, each once.
 
-    def __init__(self, taken: Collection[str], start: int) -> None:
+    Numbers in ``later`` become free in the same plan: somebody who needs one of them gets it, but the first free number
+    is one of them only when there is no other. So a number does not change hands from one day to the next.
+    """
+
+    def __init__(self, taken: Collection[str], start: int, later: Collection[str] = ()) -> None:
         self._taken = set(taken)
+        self._later = set(later) - self._taken
+        self._start = start
         self._next = start
 
     def is_taken(self, number: str) -> bool:
@@ -49,16 +55,30 @@ class Numbers:
 
     def take(self, number: str) -> None:
         self._taken.add(number)
+        self._later.discard(number)
+
+    def give_back(self, number: str) -> None:
+        """The number is free after all, and handed out last."""
+        self._taken.discard(number)
+        self._later.add(number)
 
     def first_free(self) -> str | None:
         """The next free number, taken at once; ``None`` when there is none up to 9999999."""
         while self._next <= LAST:
             number = str(self._next)
             self._next += 1
-            if number not in self._taken:
-                self._taken.add(number)
+            if number not in self._taken and number not in self._later:
+                self.take(number)
                 return number
-        return None
+        return self._last_resort()
+
+    def _last_resort(self) -> str | None:
+        fitting = [number for number in self._later if number[0] != "0" and int(number) >= self._start]
+        if not fitting:
+            return None
+        number = min(fitting, key=int)
+        self.take(number)
+        return number
 
 
 def _property(user: User, name: str) -> str | None:

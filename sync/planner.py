@@ -4,6 +4,7 @@ The order of the input never matters: users are taken by name and then by object
 order gives the same numbers.
 """
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -23,12 +24,14 @@ class UsersInput(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool
     """The whole directory was read, so a link without a user means that the user is gone."""
     links: Mapping[str, Linked]
-    """By object id. All of them when ``complete``, else at least those of ``users``."""
+    """By object id. All of them when ``complete`` or with an ``inventory``, else at least those of ``users``."""
     rules: Users
     members: frozenset[str] | None = None
     """Object ids of the users in the groups of the scope; ``None`` when the scope is not by group."""
     inventory: Inventory | None = None
     """The PBX's extensions; ``None`` in an incremental run that creates and associates nothing."""
+    interrupted: Mapping[str, str] = {}
+    """By object id the numbers of creates that were begun and did not happen: the users get just these."""
 
 
 def plan_users(data: UsersInput) -> Plan:
@@ -43,27 +46,35 @@ def needs_inventory(
     return any(
         (user.id not in links or links[user.id].released)
         and user.removed is None
-        and _in_scope(user, rules, members)
+        and in_scope(user, rules, members)
         and not _is_dropped(user, rules)
         for user in users
     )
 
 
 class _Planner:
-    """The state of one planning: what is taken, and the operations so far."""
+    """The state of one planning: the PBX as it will be after the operations so far.
+
+    Operations come in an order in which no number and no address is ever held twice: first removals, then extensions
+    that stay (an address is given when its holder has let go of it), then what is new.
+    """
 
     def __init__(self, data: UsersInput) -> None:
         self._data = data
         self._rules = data.rules
-        inventory = data.inventory or Inventory()
-        self._extensions = inventory.extensions
-        self._free = inventory.free
-        self._numbers = Numbers(_numbers_in_use(inventory, data.links), data.rules.number.start)
+        self._extensions = dict(_known_extensions(data))
+        self._free = data.inventory.free if data.inventory is not None else None
+        self._homes: dict[str, Extension] = {}
+        """The extension of each linked user, by object id."""
+        self._holders: dict[int, str] = {}
+        """The same the other way round: whose extension it is, by its id on the PBX."""
         self._emails = {
-            extension.email.casefold(): extension for extension in self._extensions.values() if extension.email
+            extension.email.casefold(): _Owner(extension.pbx_id, extension.number)
+            for extension in self._extensions.values()
+            if extension.email
         }
-        self._linked_ids = {link.pbx_id for link in data.links.values() if not link.released}
-        self._claimed_emails: dict[str, str] = {}
+        self._vacated: set[str] = set()
+        self._forgotten: set[str] = set()
         self._removals: list[Operation] = []
         self._changes: list[Operation] = []
         self._creations: list[Operation] = []
@@ -72,18 +83,17 @@ class _Planner:
         self._out_of_scope = 0
 
     def plan(self) -> Plan:
-        data = self._data
         present = sorted(
-            (user for user in data.users.values() if user.removed is None),
+            (user for user in self._data.users.values() if user.removed is None),
             key=lambda user: (display_name(user).casefold(), user.id),
         )
-        self._plan_gone(present)
+        self._find_homes()
+        self._plan_gone({user.id for user in present})
         wanted = [user for user in present if self._is_wanted(user)]
-        linked = [user for user in wanted if self._active_link(user.id) is not None]
-        self._plan_linked(linked)
-        for user in wanted:
-            if self._active_link(user.id) is None:
-                self._plan_new(user)
+        self._take_back(wanted)
+        self._plan_kept([user for user in wanted if user.id in self._homes])
+        homeless = [user for user in wanted if user.id not in self._homes]
+        self._plan_homeless(homeless)
         return Plan(
             operations=(*self._removals, *self._changes, *self._creations, *self._skips),
             unchanged=self._unchanged,
@@ -91,136 +101,27 @@ class _Planner:
             read=len(present),
         )
 
-    # Removals
+    # Who has which extension
 
-    def _plan_gone(self, present: list[User]) -> None:
-        """Users that Entra no longer has: named as removed, or missing from a complete read."""
-        here = {user.id for user in present}
+    def _find_homes(self) -> None:
         for object_id, link in sorted(self._data.links.items()):
-            user = self._data.users.get(object_id)
-            is_gone = (self._data.complete and object_id not in here) or (user is not None and user.removed is not None)
-            if is_gone and not link.released:
-                by_rule = "deleted" in self._rules.delete_when
-                self._remove(link, link.name, "The user was deleted in Entra.", delete=by_rule)
+            if not link.released:
+                self._settle_in(object_id, self._standing(link))
 
-    def _remove(self, link: Linked, name: str, reason: str, *, delete: bool) -> None:
-        extension = self._extensions.get(link.pbx_id)
-        if extension is not None and self._standing(link) is None:
-            delete, reason = False, f"{reason} Its id on the PBX belongs to extension {extension.number} now."
-        kept = "" if delete else " The extension stays and is managed on the PBX from now on."
-        before = dict(extension.fields or {}) if extension else dict(link.written)
-        self._removals.append(
-            Operation(
-                kind="delete" if delete else "release",
-                object_id=link.object_id,
-                name=name,
-                user_principal_name=link.user_principal_name,
-                number=link.number,
-                pbx_id=link.pbx_id,
-                reason=reason + kept,
-                before=before if delete else {},
-            )
-        )
-        if delete and extension is not None and extension.email:
-            # The address is free again for somebody who gets an extension in the same run.
-            self._emails.pop(extension.email.casefold(), None)
-            self._free = None if self._free is None else self._free + 1
+    def _take_back(self, wanted: list[User]) -> None:
+        """Users whose link was released find their extension again, unless it was given to somebody else since."""
+        for user in wanted:
+            link = self._data.links.get(user.id)
+            if link is None or not link.released:
+                continue
+            extension = self._standing(link)
+            if extension is not None and _is_still(extension, link, user):
+                self._settle_in(user.id, extension)
 
-    def _is_wanted(self, user: User) -> bool:
-        """Whether the user should have an extension. If not, what becomes of one that is linked is planned here."""
-        link = self._active_link(user.id)
-        is_disabled = _is_dropped(user, self._rules)
-        if _in_scope(user, self._rules, self._data.members):
-            if is_disabled and link is not None:
-                self._remove(link, display_name(user), "The account is disabled in Entra.", delete=True)
-            elif is_disabled:
-                self._skip(user, "The account is disabled in Entra.")
-            return not is_disabled
-        if link is not None and is_disabled:
-            self._remove(link, display_name(user), "The account is disabled in Entra.", delete=True)
-        elif link is not None:
-            self._remove(
-                link, display_name(user), "The user is no longer in the scope.", delete=self._rules.delete_out_of_scope
-            )
-        else:
-            self._out_of_scope += 1
-        return False
-
-    # Users with an extension
-
-    def _plan_linked(self, users: list[User]) -> None:
-        """Update who is linked. An address that moves between two users is freed before it is given."""
-        waiting = [user for user in users if self._plan_update(user, is_last=False)]
-        while waiting:
-            still = [user for user in waiting if self._plan_update(user, is_last=False)]
-            if len(still) == len(waiting):
-                break
-            waiting = still
-        for user in waiting:
-            self._plan_update(user, is_last=True)
-
-    def _plan_update(self, user: User, *, is_last: bool) -> bool:
-        """Plan one linked user; ``True`` when its address is still another's and may become free in this plan."""
-        link = self._data.links[user.id]
-        if self._data.inventory is not None and self._standing(link) is None:
-            self._plan_again(user, link)
-            return False
-        extension = self._extensions.get(link.pbx_id)
-        current = dict(link.written) if extension is None or extension.fields is None else dict(extension.fields)
-        want = desired(user)
-        fields, notes = want.fields(), list(want.notes)
-        owner = self._owner_of(fields["email_addr"], besides=link.pbx_id)
-        if owner is not None and not is_last:
-            return True
-        if owner is not None:
-            notes.append(f"The e-mail address {fields['email_addr']} was left as it is: extension {owner} has it.")
-            fields["email_addr"] = current.get("email_addr", "")
-        self._change(user, link, current, fields, tuple(notes), is_blocked=owner is not None)
-        return False
-
-    def _change(
-        self,
-        user: User,
-        link: Linked,
-        current: dict[str, str],
-        fields: dict[str, str],
-        notes: tuple[str, ...],
-        *,
-        is_blocked: bool,
-    ) -> None:
-        self._move_email(link.pbx_id, current.get("email_addr", ""), fields["email_addr"], link.number)
-        differing = [name for name, value in fields.items() if current.get(name, "") != value]
-        if not differing and is_blocked:
-            self._skip(user, notes[-1], number=link.number, pbx_id=link.pbx_id)
-            return
-        if not differing:
-            self._unchanged += 1
-            return
-        drifted = [name for name in differing if link.written.get(name, "") == fields[name]]
-        reason = "Changed in Entra." if len(drifted) < len(differing) else "Changed by hand on the PBX; put right."
-        self._changes.append(
-            self._operation(
-                "update",
-                user,
-                reason,
-                number=link.number,
-                pbx_id=link.pbx_id,
-                before={name: current.get(name, "") for name in differing},
-                after={name: fields[name] for name in differing},
-                fields=fields,
-                notes=notes,
-            )
-        )
-
-    def _plan_again(self, user: User, link: Linked) -> None:
-        """The linked extension is gone from the PBX: it comes back with its number, if that is free."""
-        holder = next((ext for ext in self._extensions.values() if ext.number == link.number), None)
-        if holder is not None:
-            self._skip(
-                user, f"Its extension was deleted on the PBX, and the number {link.number} belongs to another one now."
-            )
-            return
-        self._create(user, link.number, "Its extension was deleted on the PBX; it is created again with its number.")
+    def _settle_in(self, object_id: str, extension: Extension | None) -> None:
+        if extension is not None and extension.pbx_id not in self._holders:
+            self._homes[object_id] = extension
+            self._holders[extension.pbx_id] = object_id
 
     def _standing(self, link: Linked) -> Extension | None:
         """The extension that a link means. An id that now has another number *and* another address is another
@@ -231,58 +132,138 @@ class _Planner:
         address = link.written.get("email_addr", "")
         return extension if address and extension.email.casefold() == address.casefold() else None
 
-    # Users without an extension
+    # Removals
 
-    def _plan_new(self, user: User) -> None:
-        want = desired(user)
-        remembered = self._remembered(user)
-        if remembered is not None:
-            self._associate(user, want, remembered, "The user is back; the extension it had is linked again.")
-            return
-        address = want.email_addr.casefold()
-        if address and address in self._claimed_emails:
-            self._skip(
-                user,
-                f"The e-mail address {want.email_addr} belongs to {self._claimed_emails[address]} as well, "
-                "and the PBX allows an address only once.",
-            )
-            return
-        owner = self._emails.get(address) if address else None
-        if owner is None:
-            self._number_and_create(user)
-        elif owner.pbx_id in self._linked_ids:
-            self._skip(
-                user, f"The e-mail address {want.email_addr} is in use by extension {owner.number}, linked already."
-            )
-        elif self._rules.associate_by_email:
-            self._associate(user, want, owner, f"Extension {owner.number} has the same e-mail address.")
+    def _plan_gone(self, here: set[str]) -> None:
+        """Users that Entra no longer has: named as removed, or missing from a complete read."""
+        for object_id, link in sorted(self._data.links.items()):
+            is_gone = object_id not in here and (self._data.complete or object_id in self._data.users)
+            if is_gone and not link.released:
+                by_rule = "deleted" in self._rules.delete_when
+                self._remove(link, link.name, "The user was deleted in Entra.", delete=by_rule)
+
+    def _is_wanted(self, user: User) -> bool:
+        """Whether the user should have an extension. If not, what becomes of one that is linked is planned here."""
+        link = self._active_link(user.id)
+        is_disabled = _is_dropped(user, self._rules)
+        is_in_scope = in_scope(user, self._rules, self._data.members)
+        if is_in_scope and not is_disabled:
+            return True
+        if link is None and is_in_scope:
+            self._skip(user, "The account is disabled in Entra.")
+        elif link is None:
+            self._out_of_scope += 1
+        elif is_disabled:
+            self._remove(link, display_name(user), "The account is disabled in Entra.", delete=True)
         else:
-            self._skip(
-                user,
-                f"Extension {owner.number} has the e-mail address {want.email_addr} already. Switch on association by "
-                "e-mail to take it over.",
-                number=owner.number,
+            by_rule = self._rules.delete_out_of_scope
+            self._remove(link, display_name(user), "The user is no longer in the scope.", delete=by_rule)
+        return False
+
+    def _remove(self, link: Linked, name: str, reason: str, *, delete: bool) -> None:
+        extension = self._homes.pop(link.object_id, None)
+        stranger = self._extensions.get(link.pbx_id) if extension is None else None
+        if stranger is not None:
+            delete, reason = False, f"{reason} Its id on the PBX belongs to extension {stranger.number} now."
+        kept = "" if delete else " The extension stays and is managed on the PBX from now on."
+        self._removals.append(
+            Operation(
+                kind="delete" if delete else "release",
+                object_id=link.object_id,
+                name=name,
+                user_principal_name=link.user_principal_name,
+                number=link.number,
+                pbx_id=link.pbx_id,
+                reason=reason if stranger is not None else reason + kept,
+                before=_current(extension, link) if delete else {},
             )
+        )
+        self._forgotten.add(link.object_id)
+        if extension is not None:
+            del self._holders[extension.pbx_id]
+            if delete:
+                self._vacate(extension)
 
-    def _remembered(self, user: User) -> Extension | None:
-        link = self._data.links.get(user.id)
-        extension = self._standing(link) if link is not None and link.released else None
-        return extension if extension is not None and extension.pbx_id not in self._linked_ids else None
+    def _vacate(self, extension: Extension) -> None:
+        """A deleted extension leaves its number, its address and its place to others of the same plan."""
+        del self._extensions[extension.pbx_id]
+        self._vacated.add(extension.number)
+        self._let_go(extension.pbx_id, extension.email)
+        self._free = None if self._free is None else self._free + 1
 
-    def _associate(self, user: User, want: Desired, extension: Extension, reason: str) -> None:
-        current = dict(extension.fields or {})
-        fields, notes = want.fields(), list(want.notes)
-        taker = self._owner_of(fields["email_addr"], besides=extension.pbx_id)
-        if taker is not None:
-            notes.append(f"The e-mail address {fields['email_addr']} was left out: extension {taker} has it.")
-            fields["email_addr"] = extension.email
-        differing = [name for name, value in fields.items() if current.get(name, "") != value]
-        self._linked_ids.add(extension.pbx_id)
-        self._move_email(extension.pbx_id, extension.email, fields["email_addr"], extension.number)
-        self._claim_email(fields["email_addr"], user)
+    # Users with an extension
+
+    def _plan_kept(self, users: list[User]) -> None:
+        """Update who has an extension. An address that moves between two users is freed before it is given.
+
+        Users who wait for each other's address in a circle keep the one they have: no order of writes could swap them,
+        because the PBX allows an address only once.
+        """
+        waiting: dict[str, list[tuple[User, Desired]]] = {}
+        queue = deque((user, desired(user)) for user in users)
+        while queue:
+            user, want = queue.popleft()
+            if self._owner_besides(self._homes[user.id].pbx_id, want.email_addr) is not None:
+                waiting.setdefault(want.email_addr.casefold(), []).append((user, want))
+                continue
+            freed = self._plan_keep(user, want)
+            queue.extend(waiting.pop(freed, ()))
+        for user, want in (pair for pairs in waiting.values() for pair in pairs):
+            self._plan_keep(user, want)
+
+    def _plan_keep(self, user: User, want: Desired) -> str:
+        """Plan one user who has an extension; returns the address that becomes free by it, casefolded."""
+        extension, link = self._homes[user.id], self._data.links[user.id]
+        fields, notes = want.fields(), want.notes
+        owner = self._owner_besides(extension.pbx_id, want.email_addr)
+        if owner is not None:
+            blocked = f"The e-mail address {want.email_addr} was left as it is: extension {owner.number} has it."
+            fields["email_addr"], notes = extension.email, (*notes, blocked)
+        if link.released:
+            current = _current(extension, None)
+            reason = "The user is back; the extension it had is linked again."
+            self._overwrite("associate", user, extension, current=current, fields=fields, notes=notes, reason=reason)
+        else:
+            self._update(user, link, fields, notes, is_blocked=owner is not None)
+        return self._move_email(extension, fields["email_addr"])
+
+    def _update(
+        self, user: User, link: Linked, fields: dict[str, str], notes: tuple[str, ...], *, is_blocked: bool
+    ) -> None:
+        extension = self._homes[user.id]
+        current = _current(extension, link)
+        differing = _differing(current, fields)
+        is_remembered = link.written == fields and link.number == extension.number
+        if not differing and is_remembered and is_blocked:
+            self._skip(user, notes[-1], number=extension.number, pbx_id=extension.pbx_id)
+            return
+        if not differing and is_remembered:
+            self._unchanged += 1
+            return
+        if not differing:
+            # Written by a run that could not record it, or by hand: what the link remembers has to follow.
+            reason = "The PBX has these values already; noted."
+        elif all(link.written.get(name, "") == fields[name] for name in differing):
+            reason = "Changed by hand on the PBX; put right."
+        else:
+            reason = "Changed in Entra."
+        self._overwrite("update", user, extension, current=current, fields=fields, notes=notes, reason=reason)
+
+    def _overwrite(
+        self,
+        kind: Kind,
+        user: User,
+        extension: Extension,
+        *,
+        current: Mapping[str, str],
+        fields: dict[str, str],
+        notes: tuple[str, ...],
+        reason: str,
+    ) -> None:
+        differing = _differing(current, fields)
         self._changes.append(
             self._operation(
-                "associate",
+                kind,
                 user,
                 reason,
                 number=extension.number,
@@ -290,44 +271,118 @@ class _Planner:
                 before={name: current.get(name, "") for name in differing},
                 after={name: fields[name] for name in differing},
                 fields=fields,
-                notes=tuple(notes),
+                notes=notes,
             )
         )
 
-    def _number_and_create(self, user: User) -> None:
+    # Users without an extension
+
+    def _plan_homeless(self, users: list[User]) -> None:
+        """Give an extension to who has none. Those who have a number already come first: it is kept for them."""
+        if self._data.inventory is None and any(self._active_link(user.id) is None for user in users):
+            raise ValueError("a create or an associate cannot be planned without the list of extensions")
+        self._on_pbx = {extension.number for extension in self._extensions.values()}
+        self._numbers = Numbers(self._on_pbx | self._reserved(), self._rules.number.start, later=self._vacated)
+        begun = self._begun(users)
+        fresh: list[User] = []
+        for user in users:
+            if (link := self._active_link(user.id)) is not None:
+                reason = "Its extension was deleted on the PBX; it is created again with its number."
+                self._plan_numbered(user, desired(user), link.number, reason)
+            elif user.id in begun:
+                self._plan_numbered(
+                    user, desired(user), begun[user.id], "Its creation was interrupted and is repeated."
+                )
+            else:
+                fresh.append(user)
+        for user in fresh:
+            self._plan_new(user, desired(user))
+
+    def _begun(self, users: list[User]) -> dict[str, str]:
+        """The numbers of interrupted creates that are still free, by object id; nobody else gets them."""
+        begun: dict[str, str] = {}
+        for user in users:
+            number = self._data.interrupted.get(user.id)
+            if number is not None and not self._numbers.is_taken(number):
+                self._numbers.take(number)
+                begun[user.id] = number
+        return begun
+
+    def _reserved(self) -> set[str]:
+        """The numbers of linked users whose extension is gone: it may come back."""
+        return {
+            link.number
+            for object_id, link in self._data.links.items()
+            if not (link.released or object_id in self._homes or object_id in self._forgotten)
+        }
+
+    def _plan_numbered(self, user: User, want: Desired, number: str, reason: str) -> None:
+        """Create an extension with a number that is the user's already, if nobody else took it on the PBX."""
+        if not self._is_address_free(user, want):
+            return
+        if number in self._on_pbx:
+            self._skip(user, f"Its extension is gone from the PBX, and the number {number} belongs to another one now.")
+        elif self._has_room(user):
+            self._create(user, want, number, reason)
+
+    def _plan_new(self, user: User, want: Desired) -> None:
+        if not self._is_address_free(user, want) or not self._has_room(user):
+            return
         rule = self._rules.number
         if rule.kind == "property" and rule.property is not None:
-            number = number_from(user, rule.property)
-            if isinstance(number, Unusable):
-                self._skip(user, number.reason)
-            elif self._numbers.is_taken(number):
-                self._skip(user, f"The number {number} from {rule.property} is taken already.", number=number)
-            else:
-                self._create(user, number, f"New user; the number is from {rule.property}.")
-            return
-        if not self._has_room(user):
+            self._create_with_property(user, want, rule.property)
             return
         free = self._numbers.first_free()
         if free is None:
             self._skip(user, f"There is no free number from {rule.start} upward.")
         else:
-            self._create(user, free, "New user; the first free number.")
+            self._create(user, want, free, "New user; the first free number.")
 
-    def _create(self, user: User, number: str, reason: str) -> None:
-        if not self._has_room(user):
-            return
-        want = desired(user)
-        fields, notes = want.fields(), list(want.notes)
-        owner = self._owner_of(fields["email_addr"], besides=None)
-        if owner is not None:
-            notes.append(f"The e-mail address {fields['email_addr']} was left out: extension {owner} has it.")
-            fields["email_addr"] = ""
+    def _create_with_property(self, user: User, want: Desired, name: str) -> None:
+        number = number_from(user, name)
+        if isinstance(number, Unusable):
+            self._skip(user, number.reason)
+        elif self._numbers.is_taken(number):
+            self._skip(user, f"The number {number} from {name} is taken already.", number=number)
+        else:
+            self._create(user, want, number, f"New user; the number is from {name}.")
+
+    def _is_address_free(self, user: User, want: Desired) -> bool:
+        """Whether nobody has the user's address. If somebody has, the user is associated or skipped here."""
+        owner = self._emails.get(want.email_addr.casefold())
+        if owner is None:
+            return True
+        holder = owner.key if isinstance(owner.key, str) else self._holders.get(owner.key)
+        words = f"The e-mail address {want.email_addr} is in use by extension {owner.number} already"
+        if isinstance(owner.key, int) and holder is None and self._rules.associate_by_email:
+            self._take_over(user, want, self._extensions[owner.key])
+        elif holder is None:
+            self._skip(user, f"{words}. Switch on association by e-mail to take it over.", number=owner.number)
+        else:
+            name = self._name_of(holder)
+            self._skip(user, f"{words}, which belongs to {name}. The PBX allows an address only once.")
+        return False
+
+    def _take_over(self, user: User, want: Desired, extension: Extension) -> None:
+        reason = f"Extension {extension.number} has the same e-mail address."
+        current = _current(extension, None)
+        self._overwrite(
+            "associate", user, extension, current=current, fields=want.fields(), notes=want.notes, reason=reason
+        )
+        self._settle_in(user.id, extension)
+        link = self._active_link(user.id)
+        if link is not None and link.number not in self._on_pbx:
+            self._numbers.give_back(link.number)
+
+    def _create(self, user: User, want: Desired, number: str, reason: str) -> None:
+        fields = want.fields()
         self._numbers.take(number)
-        self._claim_email(fields["email_addr"], user)
         self._free = None if self._free is None else self._free - 1
+        if want.email_addr:
+            self._emails[want.email_addr.casefold()] = _Owner(user.id, number)
         self._creations.append(
             self._operation(
-                "create", user, reason, number=number, after=fields, fields=fields, notes=tuple(notes), pbx_id=None
+                "create", user, reason, number=number, after=fields, fields=fields, notes=want.notes, pbx_id=None
             )
         )
 
@@ -337,32 +392,37 @@ class _Planner:
         self._skip(user, "The PBX has no room for another extension: the limit of its licence is reached.")
         return False
 
+    # Addresses
+
+    def _owner_besides(self, pbx_id: int, email: str) -> "_Owner | None":
+        """Who has this address, if it is another extension."""
+        owner = self._emails.get(email.casefold())
+        return None if owner is None or owner.key == pbx_id else owner
+
+    def _move_email(self, extension: Extension, new: str) -> str:
+        """Give ``extension`` the address ``new``; returns the one it had when that becomes free by it."""
+        old = extension.email.casefold()
+        if old == new.casefold():
+            return ""
+        self._let_go(extension.pbx_id, old)
+        if new:
+            self._emails[new.casefold()] = _Owner(extension.pbx_id, extension.number)
+        return old
+
+    def _let_go(self, pbx_id: int, email: str) -> None:
+        owner = self._emails.get(email.casefold())
+        if owner is not None and owner.key == pbx_id:
+            del self._emails[email.casefold()]
+
     # Small parts
 
     def _active_link(self, object_id: str) -> Linked | None:
         link = self._data.links.get(object_id)
         return None if link is None or link.released else link
 
-    def _owner_of(self, email: str, *, besides: int | None) -> str | None:
-        """The number of the extension, or the name of the user, that has this address."""
-        if not email:
-            return None
-        owner = self._emails.get(email.casefold())
-        if owner is not None and owner.pbx_id != besides:
-            return owner.number
-        return None
-
-    def _move_email(self, pbx_id: int, old: str, new: str, number: str) -> None:
-        if old.casefold() == new.casefold():
-            return
-        if old and (owner := self._emails.get(old.casefold())) is not None and owner.pbx_id == pbx_id:
-            del self._emails[old.casefold()]
-        if new:
-            self._emails[new.casefold()] = Extension(pbx_id, number, new)
-
-    def _claim_email(self, email: str, user: User) -> None:
-        if email:
-            self._claimed_emails[email.casefold()] = display_name(user)
+    def _name_of(self, object_id: str) -> str:
+        user, link = self._data.users.get(object_id), self._data.links.get(object_id)
+        return display_name(user) if user is not None else (link.name if link is not None else object_id)
 
     def _skip(self, user: User, reason: str, *, number: str = "", pbx_id: int | None = None) -> None:
         self._skips.append(self._operation("skip", user, reason, number=number, pbx_id=pbx_id))
@@ -395,24 +455,62 @@ class _Planner:
         )
 
 
-def _numbers_in_use(inventory: Inventory, links: Mapping[str, Linked]) -> set[str]:
-    """Numbers on the PBX, and those of links: a number is not given away while its extension may come back."""
-    return {extension.number for extension in inventory.extensions.values()} | {
-        link.number for link in links.values() if not link.released
+class _Owner(msgspec.Struct, frozen=True):
+    """Who has an e-mail address at a point of the plan."""
+
+    key: int | str
+    """The extension's id, or the object id of the user for whom the plan creates one."""
+    number: str
+
+
+def _known_extensions(data: UsersInput) -> Mapping[int, Extension]:
+    """The PBX's extensions; without a list of them, those of the links as they were last written."""
+    if data.inventory is not None:
+        return data.inventory.extensions
+    return {
+        link.pbx_id: Extension(link.pbx_id, link.number, link.written.get("email_addr", ""), link.written)
+        for link in data.links.values()
+        if not link.released
     }
 
 
-def _in_scope(user: User, rules: Users, members: frozenset[str] | None) -> bool:
+def _current(extension: Extension | None, link: Linked | None) -> dict[str, str]:
+    """The synced fields as they are: as read, or else as last written."""
+    if extension is not None and extension.fields is not None:
+        return dict(extension.fields)
+    return dict(link.written) if link is not None else {}
+
+
+def _is_still(extension: Extension, link: Linked, user: User) -> bool:
+    """Whether an extension that was released still carries the address or the names that its user had or has."""
+    if extension.email.casefold() in {
+        link.written.get("email_addr", "").casefold(),
+        desired(user).email_addr.casefold(),
+    }:
+        return True
+    names = ("first_name", "last_name")
+    return extension.fields is not None and all(
+        extension.fields.get(name, "") == link.written.get(name, "") for name in names
+    )
+
+
+def _differing(current: Mapping[str, str], fields: Mapping[str, str]) -> list[str]:
+    return [name for name, value in fields.items() if current.get(name, "") != value]
+
+
+def in_scope(user: User, rules: Users, members: frozenset[str] | None) -> bool:
     match rules.scope.kind:
         case "types":
-            return _user_type(user) in rules.scope.user_types
+            return user_type(user) in rules.scope.user_types
         case "groups":
-            return user.id in (members or frozenset())
+            if members is None:
+                raise ValueError("a scope by groups cannot be planned without the members of the groups")
+            return user.id in members
         case _:
             return True
 
 
-def _user_type(user: User) -> str:
+def user_type(user: User) -> str:
     """Member or Guest. Old objects have no type; a guest among them is told by its name."""
     if user.user_type:
         return user.user_type

@@ -80,9 +80,7 @@ class Gathered(msgspec.Struct, frozen=True):
     links: dict[str, Link]
     """By object id, with intents settled."""
     adopted: list[Link]
-    """Intents whose extension was found: linked now, to be stored."""
-    dropped: list[str]
-    """Object ids of intents that came to nothing, to be removed."""
+    """Links made of intents whose extension was found, to be stored."""
 
 
 async def gather(
@@ -93,20 +91,25 @@ async def gather(
     rules: Users,
     members: frozenset[str] | None,
     capacity: Capacity,
+    intents: Sequence[Link] = (),
 ) -> Gathered:
-    """Read the links and as much of the PBX as planning these users takes."""
+    """Read the links and as much of the PBX as planning these users takes. ``intents`` are creates whose outcome is
+    unknown."""
     known = [link async for link in links.all()] if directory.complete else await links.some(directory.users)
-    active = {link.object_id: _linked(link) for link in known if link.state != "intent"}
-    has_intents = any(link.state == "intent" for link in known)
+    active = {link.object_id: _linked(link) for link in known}
     settled = {link.object_id: link for link in known}
     inventory = None
-    if directory.complete or has_intents or needs_inventory(directory.users.values(), active, rules, members):
+    if directory.complete or intents or needs_inventory(directory.users.values(), active, rules, members):
         # Numbers and addresses are unique over the whole PBX, so all links count here.
-        every = known if directory.complete else [link async for link in links.all()]
+        every = [*(known if directory.complete else [link async for link in links.all()]), *intents]
         inventory = await read_inventory(pbx, known, every, directory, capacity)
         settled = settle(every, inventory.extensions)
-        known = every
-    intents = [link.object_id for link in known if link.state == "intent"]
+    adopted = [
+        settled[intent.object_id]
+        for intent in intents
+        if intent.object_id in settled and settled[intent.object_id].number == intent.number
+    ]
+    found = {link.object_id for link in adopted}
     data = UsersInput(
         users=directory.users,
         complete=directory.complete,
@@ -114,13 +117,9 @@ async def gather(
         rules=rules,
         members=members,
         inventory=inventory,
+        interrupted={intent.object_id: intent.number for intent in intents if intent.object_id not in found},
     )
-    return Gathered(
-        data,
-        settled,
-        adopted=[settled[object_id] for object_id in intents if object_id in settled],
-        dropped=[object_id for object_id in intents if object_id not in settled],
-    )
+    return Gathered(data, settled, adopted)
 
 
 async def read_inventory(

@@ -20,7 +20,7 @@ from store.health import Health, PbxFacts, Reason
 from store.leases import DURATION, Holder, Lease
 from store.links import Link
 from store.runs import FINISHED, Run, RunItem, Step
-from sync.applying import Applied, Applier, preview_items
+from sync.applying import Applied, Applier, decode_intents, preview_items
 from sync.connection import Connection
 from sync.explain import explain_user
 from sync.faults import NotReady, explain
@@ -58,6 +58,7 @@ class Execution:
         self._next_item = 0
         self._resumed = run.executions > 0
         self._health: tuple[Health, str] = (Health(), "")
+        self._intents: list[Link] = []
         self._earlier_requests = run.requests
         self._gateways: tuple[Graph, Pbx] | None = None
 
@@ -118,6 +119,7 @@ class Execution:
         settings = (await connection.settings.load()).settings
         self._check_ready(settings)
         self._health = await connection.health.load_with_etag()
+        self._intents = decode_intents(lease.note if lease else await connection.leases.note(LEASE_NAME))
         health, _ = self._health
         async with (
             await connection.open_graph(settings, health) as graph,
@@ -162,9 +164,17 @@ class Execution:
         directory = await self._directory(settings, graph, selection(settings))
         members = await read_members(graph, rules.scope.group_ids) if rules.scope.kind == "groups" else None
         links = self._connection.links("users")
-        gathered = await gather(directory, links=links, pbx=pbx, rules=rules, members=members, capacity=capacity)
+        gathered = await gather(
+            directory,
+            links=links,
+            pbx=pbx,
+            rules=rules,
+            members=members,
+            capacity=capacity,
+            intents=self._intents,
+        )
         if not self._run.preview:
-            await links.write(save=gathered.adopted, remove=gathered.dropped)
+            await links.write(save=gathered.adopted)
         return directory, gathered
 
     async def _directory(self, settings: Settings, graph: Graph, select: Sequence[str]) -> Directory:
@@ -176,7 +186,8 @@ class Execution:
         # Membership is not part of users/delta, so a scope by group reads everything.
         link = None if settings.users.scope.kind == "groups" else cursor.link
         directory = await read_directory(graph, select, link)
-        again = [object_id for object_id in cursor.retry if object_id not in directory.users]
+        unsettled = {*cursor.retry, *(intent.object_id for intent in self._intents)}
+        again = sorted(unsettled - set(directory.users))
         if directory.complete or not again:
             return directory
         return Directory(

@@ -12,8 +12,10 @@ def next_due(schedule: Schedule, after: datetime.datetime) -> datetime.datetime:
     """The first scheduled time later than ``after`` (both with a time zone; the answer is in UTC).
 
     A local time that the clocks skip in spring is served at the moment they jump; one that happens twice in autumn is
-    served the first time.
+    served the first time. ``ValueError`` when a weekly schedule names no day.
     """
+    if schedule.kind == "weekly" and not schedule.days:
+        raise ValueError("a weekly schedule that names no day is never due")
     zone = zoneinfo.ZoneInfo(schedule.time_zone)
     hour, minute = map(int, schedule.at.split(":"))
     day = after.astimezone(zone).date() - datetime.timedelta(days=1)
