@@ -7,6 +7,7 @@ characters in keys (https://learn.microsoft.com/rest/api/storageservices/underst
 
 import datetime
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -26,6 +27,9 @@ ENTITY_BYTES = 1_048_576
 COLUMNS = 252
 CHUNK = 16_000
 """Characters of one text property: 32 Ki UTF-16 units hold twice as many unless all of them are surrogate pairs."""
+
+UNFIT = re.compile("[/\\\\#?'%\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 type Value = str | int | float | bool
 type Verb = Literal["create", "upsert", "replace", "delete"]
@@ -123,10 +127,10 @@ class Tables:
         seen = 0
         iterator = pages.by_page()
         while True:
-            self.traffic.count(table)
             rows = await self._page(table, iterator)
             if rows is None:
                 return
+            self.traffic.count(table)
             for row in rows:
                 yield row
                 seen += 1
@@ -246,8 +250,7 @@ def open_tables(environment: Environment) -> Tables:
 
 def check_key(key: str) -> str:
     """Answer ``key`` if Table Storage takes it as a key and it needs no escaping in a query."""
-    is_clean = not any(char in "/\\#?'%" or ord(char) < 32 or 127 <= ord(char) < 160 for char in key)
-    if not key or not is_clean or not is_unicode(key) or _bytes(key) > 1024:
+    if not key or UNFIT.search(key) or _bytes(key) > 1024:
         raise InvalidRecord(f"{key[:80]!r} is no usable table key")
     return key
 
@@ -320,7 +323,7 @@ def _bytes(text: str) -> int:
 
 def is_unicode(text: str) -> bool:
     """Whether it can be sent at all: half a surrogate pair cannot."""
-    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+    return text.isascii() or not SURROGATE.search(text)
 
 
 def _operation(write: Write) -> Any:

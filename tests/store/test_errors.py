@@ -70,6 +70,7 @@ CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
     LeaseStore: {
         "acquire": lambda it: it.acquire("sync", "r"),
         "holder": lambda it: it.holder("sync"),
+        "note": lambda it: it.note("sync"),
     },
     TokenStore: {
         "read": lambda it: it.read(),
@@ -78,6 +79,7 @@ CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
 }
 
 
+HELD = {"renew", "check", "release", "kept", "write_note", "keep_note"}
 ABOUT_A_RESPONSE = {"StreamConsumedError", "StreamClosedError", "ResponseNotReadError", "ODataV4Error"}
 
 
@@ -103,7 +105,7 @@ async def test_every_method_says_in_our_words_that_storage_is_away(dead_tables: 
 
 @pytest.mark.parametrize("kind", [*CALLS, SecretStore, Lease], ids=lambda kind: kind.__name__)
 def test_no_public_method_is_left_out_above(kind: type) -> None:
-    elsewhere = {"close"} | {SecretStore: {"read", "write"}, Lease: {"renew", "check", "release"}}.get(kind, set())
+    elsewhere = {"close"} | {SecretStore: {"read", "write"}, Lease: HELD}.get(kind, set())
     public = {name for name, member in vars(kind).items() if not name.startswith("_") and inspect.isfunction(member)}
     assert public - elsewhere == CALLS.get(kind, {}).keys()
 
@@ -111,7 +113,7 @@ def test_no_public_method_is_left_out_above(kind: type) -> None:
 async def test_a_lease_that_is_held_says_so_too(dead_tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("store.leases.RENEW_AFTER_SECONDS", 0)
     lease = Lease(dead_tables, Row("c", "sync", {"owner": "r", "fence": 1}), 'W/"x"')
-    for call in (lease.renew, lease.release):
+    for call in (lease.renew, lease.release, lambda: lease.write_note("busy")):
         with pytest.raises(StoreUnavailable):
             await call()
 
