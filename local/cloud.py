@@ -17,6 +17,7 @@ import msgspec
 from local.azurite import Azurite
 from local.child import ROOT, Child
 from local.host.keys import Keys
+from local.host.poller import DEFAULT_LEASE
 from local.host.process import HostProcess
 from local.sample import CLIENT_ID, CLIENT_SECRET, IDENTITY_CLIENT_ID, IDENTITY_HEADER, TENANT_ID
 from local.tls import CertificateAuthority
@@ -40,7 +41,8 @@ FREE_PORTS = Ports()
 class Cloud:
     """``async with Cloud() as cloud: ...``; everything ends with the block.
 
-    ``environment`` holds the application settings, as a deployment would give them.
+    ``environment`` holds the application settings, as a deployment would give them. ``message_lease`` is how long a
+    queue message in work stays invisible, in seconds: after a kill of the host it is lost for so long.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class Cloud:
         pbx_options: tuple[str, ...] = ("--sample",),
         extra_environment: Mapping[str, str] | None = None,
         persist: bool = False,
+        message_lease: float = DEFAULT_LEASE,
     ) -> None:
         self._ports = ports
         self._app_dir = app_dir
         self._with_host = with_host
         self._microsoft_options = microsoft_options
         self._pbx_options = pbx_options
+        self._message_lease = message_lease
         self._extra = dict(extra_environment or {})
         self._stack = contextlib.AsyncExitStack()
         self.folder = Path(tempfile.mkdtemp(prefix="local-cloud-"))
@@ -114,7 +118,13 @@ class Cloud:
         self.environment = {**base, **self._settings(), **self._extra}
         if self._with_host:
             self._parts["host"] = await self._stack.enter_async_context(
-                HostProcess(self._app_dir, self.environment, port=self._ports.functions, keys=Keys())
+                HostProcess(
+                    self._app_dir,
+                    self.environment,
+                    port=self._ports.functions,
+                    keys=Keys(),
+                    message_lease=self._message_lease,
+                )
             )
 
     async def _emulator(

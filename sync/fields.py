@@ -77,7 +77,9 @@ def display_name(user: User) -> str:
 
 def clean(text: str | None) -> str:
     """One line, composed (NFC), without control characters and without blanks around or doubled."""
-    composed = unicodedata.normalize("NFC", text or "")
+    if not text:
+        return ""
+    composed = unicodedata.normalize("NFC", text)
     if composed.isprintable():
         return " ".join(composed.split())
     composed = "".join(map(_visible, composed))
@@ -101,7 +103,7 @@ def _visible(char: str) -> str:
 
 def _line(text: str | None, what: str, notes: list[str]) -> str:
     line = clean(text)
-    if line != unicodedata.normalize("NFC", text or ""):
+    if line != (text or "") and line != unicodedata.normalize("NFC", text or ""):
         notes.append(f"Blanks or invisible characters were left out of the {what}.")
     return line
 

@@ -25,9 +25,11 @@ log = logging.getLogger("sync")
 type What = Literal["users"]
 type Mode = Literal["full", "incremental"]
 
-STUCK_AFTER = datetime.timedelta(minutes=15)
-"""A run that is queued or running for so long without holding the lease has lost its message: it is queued again. The
-host redelivers a message 30 s after a failure, so this is the exception."""
+QUEUED_FOR = datetime.timedelta(minutes=15)
+"""A run that has been queued for so long lost its message: it is queued again."""
+DEAD_AFTER = datetime.timedelta(minutes=2)
+"""A run under way holds the lease. One that does not after so long was killed; its message may be hidden in the queue
+for ten minutes, so it is queued again. Executing a run twice does no harm: the second execution waits for the first."""
 RECENT = 10
 
 
@@ -238,7 +240,7 @@ def _retry_due(health: Health, now: datetime.datetime) -> bool:
 
 async def _requeue_stuck(connection: Connection, now: datetime.datetime) -> list[Message]:
     recent = [run async for run in connection.runs.newest(RECENT)]
-    open_runs = [run for run in recent if run.status not in FINISHED and _age(run, now) > STUCK_AFTER]
+    open_runs = [run for run in recent if _may_be_stuck(run, now)]
     if not open_runs:
         return []
     holder = await connection.leases.holder(LEASE_NAME)
@@ -253,7 +255,13 @@ async def _requeue_stuck(connection: Connection, now: datetime.datetime) -> list
 async def _is_busy(connection: Connection, now: datetime.datetime) -> bool:
     """Whether a run is queued or under way."""
     recent = [run async for run in connection.runs.newest(RECENT)]
-    return any(run.status not in FINISHED and not run.preview and _age(run, now) <= STUCK_AFTER for run in recent)
+    return any(run.status not in FINISHED and not run.preview and _age(run, now) <= QUEUED_FOR for run in recent)
+
+
+def _may_be_stuck(run: Run, now: datetime.datetime) -> bool:
+    if run.status in FINISHED:
+        return False
+    return _age(run, now) > (DEAD_AFTER if run.status == "running" and not run.preview else QUEUED_FOR)
 
 
 def _age(run: Run, now: datetime.datetime) -> datetime.timedelta:

@@ -10,7 +10,7 @@ from tests.system.client import Client
 
 @pytest.fixture
 async def cloud() -> AsyncIterator[Cloud]:
-    async with Cloud() as cloud:
+    async with Cloud(message_lease=3) as cloud:
         yield cloud
 
 
