@@ -74,6 +74,7 @@ class Applier:
         welcome: bool,
         pace: float,
         deadline: float,
+        is_read: bool,
         now: Callable[[], datetime.datetime],
     ) -> None:
         self._pbx = pbx
@@ -85,6 +86,7 @@ class Applier:
         self._welcome = welcome
         self._chunk = max(10, min(CHUNK, int(pace * CHUNK_SECONDS)))
         self._deadline = deadline
+        self._is_read = is_read
         self._now = now
         self._uncertain: list[Link] = []
         self._failures = 0
@@ -118,9 +120,11 @@ class Applier:
             async with limit:
                 return await self._one(operation, held, strangers)
 
-        async with asyncio.TaskGroup() as group:  # when the run is cancelled, no write goes on behind its back
-            tasks = [group.create_task(one(operation)) for operation in chunk]
-        results = [done for task in tasks if (done := task.result()) is not None]
+        results: list[Done] = []
+        for wave in waves(chunk):
+            async with asyncio.TaskGroup() as group:  # when the run is cancelled, no write goes on behind its back
+                tasks = [group.create_task(one(operation)) for operation in wave]
+            results += [done for task in tasks if (done := task.result()) is not None]
         await self._links.write(
             save=[done.save for done in results if done.save is not None],
             remove=[done.forget for done in results if done.forget],
@@ -160,6 +164,9 @@ class Applier:
         match operation.kind:
             case "create":
                 return await self._create(operation)
+            case "update" | "associate" if operation.object_id in strangers:
+                reason = "The extension with this id is another one now; the next full run looks for the right one."
+                return Done(self._item(operation, "skipped", reason=reason))
             case "update" | "associate":
                 return await self._overwrite(operation)
             case "delete":
@@ -242,17 +249,20 @@ class Applier:
         return Done(self._item(operation, "done"), forget=operation.object_id)
 
     async def _strangers(self, chunk: Sequence[Operation]) -> frozenset[str]:
-        """Of the extensions to delete, those whose id means another extension now. A delete is for good, so each is
-        read once more right before."""
-        deletes = {_id(operation): operation for operation in chunk if operation.kind == "delete"}
-        if not deletes:
+        """The object ids whose extension id means another extension now, after a factory reset or a restored backup.
+
+        A delete is for good, so each is read once more right before; an update only where the plan was made without
+        reading the PBX.
+        """
+        kinds = {"delete"} if self._is_read else {"delete", "update"}
+        touched = {_id(operation): operation for operation in chunk if operation.kind in kinds}
+        if not touched:
             return frozenset()
-        found = await self._pbx.details(list(deletes))
         return frozenset(
-            deletes[extension.id].object_id
-            for extension in found
-            if extension.number != deletes[extension.id].number
-            and not _same_address(extension.email_addr, self._known.get(deletes[extension.id].object_id))
+            touched[extension.id].object_id
+            for extension in await self._pbx.details(list(touched))
+            if extension.number != touched[extension.id].number
+            and not _same_address(extension.email_addr, self._known.get(touched[extension.id].object_id))
         )
 
     # Records
@@ -305,6 +315,33 @@ class Applier:
         if done.save is not None:
             return int(done.save.state == "linked") - int(was_linked)
         return -int(was_linked) if done.forget else 0
+
+
+def waves(chunk: Sequence[Operation]) -> Iterator[list[Operation]]:
+    """Parts of a chunk whose operations may be sent side by side: one that takes an address or a number which an
+    earlier one gives up begins a new part."""
+    wave: list[Operation] = []
+    given_up: set[str] = set()
+    for operation in chunk:
+        if wave and _taken(operation) & given_up:
+            yield wave
+            wave, given_up = [], set()
+        wave.append(operation)
+        given_up |= _given_up(operation)
+    if wave:
+        yield wave
+
+
+def _taken(operation: Operation) -> set[str]:
+    """The address and the number that an operation needs to be free."""
+    number = {operation.number} if operation.kind == "create" else set()
+    return {operation.after.get("email_addr", "").casefold(), *number} - {""}
+
+
+def _given_up(operation: Operation) -> set[str]:
+    """The address and the number that are free after an operation."""
+    number = {operation.number} if operation.kind == "delete" else set()
+    return {operation.before.get("email_addr", "").casefold(), *number} - {""}
 
 
 def encode_intents(intents: Sequence[Link]) -> str:

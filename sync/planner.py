@@ -32,6 +32,8 @@ class UsersInput(msgspec.Struct, frozen=True, kw_only=True):
     """The PBX's extensions; ``None`` in an incremental run that creates and associates nothing."""
     interrupted: Mapping[str, str] = {}
     """By object id the numbers of creates that were begun and did not happen: the users get just these."""
+    held: frozenset[str] = frozenset()
+    """Object ids whose removal waits for an administrator: planned, but nothing else may count on it."""
 
 
 def plan_users(data: UsersInput) -> Plan:
@@ -161,7 +163,7 @@ class _Planner:
         return False
 
     def _remove(self, link: Linked, name: str, reason: str, *, delete: bool) -> None:
-        extension = self._homes.pop(link.object_id, None)
+        extension = self._homes.get(link.object_id)
         stranger = self._extensions.get(link.pbx_id) if extension is None else None
         if stranger is not None:
             delete, reason = False, f"{reason} Its id on the PBX belongs to extension {stranger.number} now."
@@ -178,6 +180,9 @@ class _Planner:
                 before=_current(extension, link) if delete else {},
             )
         )
+        if link.object_id in self._data.held:
+            return  # the extension stays whose it is, with its number, its address and its place
+        self._homes.pop(link.object_id, None)
         self._forgotten.add(link.object_id)
         if extension is not None:
             del self._holders[extension.pbx_id]

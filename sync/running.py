@@ -128,8 +128,7 @@ class Execution:
             self._gateways = (graph, pbx)
             facts, capacity = await pbx.information(), await pbx.capacity()
             directory, gathered = await self._read(settings, graph, pbx, capacity)
-            plan = plan_users(gathered.data)
-            held = await self._held(settings, gathered.data, plan)
+            plan, held = await self._plan(settings, gathered.data)
             self._run = msgspec.structs.replace(
                 self._run, counts=self._counts(plan), explanation=self._explain(gathered.data, plan, held)
             )
@@ -138,7 +137,7 @@ class Execution:
                 await self._connection.recovered(self._stamp())
                 await self._finish("This is a preview; nothing was changed.")
                 return False
-            applied = await self._apply(settings, pbx, lease, plan=plan, held=held, known=gathered.links)
+            applied = await self._apply(settings, pbx, lease, plan=plan, held=held, gathered=gathered)
             if not applied.finished:
                 await self._save(message="Out of time; continues in a moment.")
                 return True
@@ -196,12 +195,16 @@ class Execution:
             delta_link=directory.delta_link,
         )
 
-    async def _held(self, settings: Settings, data: UsersInput, plan: Plan) -> Held:
+    async def _plan(self, settings: Settings, data: UsersInput) -> tuple[Plan, Held]:
+        """The plan, and what of it the guard holds. Nothing else in the plan counts on what is held."""
+        plan = plan_users(data)
         linked = sum(not link.released for link in data.links.values())
         if not data.complete:
             linked = max(linked, self._health[0].counts.get("users", 0))
-        approved = await self._approved()
-        return check(plan, linked, settings.guard, approved=approved, complete=data.complete)
+        held = check(plan, linked, settings.guard, approved=await self._approved(), complete=data.complete)
+        if held.object_ids:
+            plan = plan_users(msgspec.structs.replace(data, held=held.object_ids))
+        return plan, held
 
     async def _approved(self) -> frozenset[str]:
         """The objects whose deletion an administrator approved: those that the decided run held, and no others."""
@@ -211,18 +214,19 @@ class Execution:
         return frozenset([item.object_id async for item in items if item.outcome == "held"])
 
     async def _apply(
-        self, settings: Settings, pbx: Pbx, lease: Lease, *, plan: Plan, held: Held, known: dict[str, Link]
+        self, settings: Settings, pbx: Pbx, lease: Lease, *, plan: Plan, held: Held, gathered: Gathered
     ) -> Applied:
         applier = Applier(
             pbx=pbx,
             links=self._connection.links("users"),
-            known=known,
+            known=gathered.links,
             lease=lease,
             record=self._record,
             run_id=self._run.id,
             welcome=settings.users.send_welcome_email,
             pace=settings.pbx.max_writes_per_second,
             deadline=self._deadline,
+            is_read=gathered.data.inventory is not None,
             now=self._now,
         )
         return await applier.apply(plan, held)

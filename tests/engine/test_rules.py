@@ -269,3 +269,47 @@ async def test_the_document_of_a_new_deployment_is_pre_filled(world: World) -> N
     settings = (await world.connection.settings.load()).settings
     assert settings.missing() == []
     assert not settings.users.enabled
+
+
+async def test_nobody_counts_on_the_address_or_the_place_of_a_held_deletion(world: World) -> None:
+    gone = await mass_deletion(world, 25)
+    link = await world.connection.links("users").get(gone[0])
+    assert link is not None
+    world.licence(len(world.extensions()))
+    world.microsoft.directory.create(
+        "user",
+        {"displayName": "Aaron Early", "mail": link.email, "userPrincipalName": "early@contoso.example",
+         "accountEnabled": True, "userType": "Member", "mailNickname": "early"},
+    )  # fmt: skip
+    run = await world.run()
+    assert run.status == "succeeded"
+    assert run.counts["delete.held"] == 25
+    [item] = [item for item in await world.items(run) if item.name == "Aaron Early"]
+    assert item.outcome == "skipped"
+    assert "in use by extension" in item.reason
+
+
+async def test_an_address_that_moves_on_is_given_in_order_however_fast_the_writes_are(world: World) -> None:
+    first, second, third = (await synced(world))[:3]
+    links = {link.object_id: link for link in await world.links()}
+    world.change_user(first, mail="brand.new@contoso.example")
+    world.change_user(second, mail=links[first].email)
+    world.change_user(third, mail=links[second].email)
+    run = await world.run()
+    assert (run.status, run.counts["update.done"]) == ("succeeded", 3)
+    extensions = world.extensions()
+    assert extensions[links[second].number]["email_addr"] == links[first].email
+    assert extensions[links[third].number]["email_addr"] == links[second].email
+
+
+async def test_an_incremental_run_writes_to_no_extension_that_took_over_an_id(world: World) -> None:
+    object_id = (await synced(world))[0]
+    link = await world.connection.links("users").get(object_id)
+    assert link is not None
+    stranger = {"number": "7777", "first_name": "Some", "last_name": "Body", "email_addr": "some.body@contoso.example"}
+    world.edit_extension(link.number, **stranger)
+    world.change_user(object_id, jobTitle="Changed")
+    run = await world.run(mode="incremental")
+    [item] = await world.items(run)
+    assert (item.operation, item.outcome) == ("update", "skipped")
+    assert world.extensions()["7777"]["title"] == link.written["title"]

@@ -117,7 +117,7 @@ class World:
         """The PBX's extensions by number."""
         return {extension["number"]: extension for extension in self.pbx.state()["extensions"]}
 
-    def edit_extension(self, number: str, **fields: Any) -> None:
+    def edit_extension(self, number: str, /, **fields: Any) -> None:
         """Change an extension on the PBX by hand."""
         extensions = self.pbx.machine.directory
         [extension] = [extension for extension in extensions if extension.number == number]
