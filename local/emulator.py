@@ -11,6 +11,7 @@ Common routes, JSON in and out:
 - ``GET`` / ``PUT /_control/state`` the whole content; ``POST /_control/reset`` back to the content at start
 """
 
+import abc
 import asyncio
 import datetime
 import ssl
@@ -110,7 +111,7 @@ class Clock:
         return datetime.datetime.fromtimestamp(self.time(), datetime.UTC)
 
 
-class Emulator:
+class Emulator(abc.ABC):
     """Base of the emulators: subclass, add routes in ``routes()`` and content in ``state()`` / ``load()``."""
 
     name = "emulator"
@@ -126,20 +127,21 @@ class Emulator:
         self._runner: web.AppRunner | None = None
         self.url = ""
 
+    @abc.abstractmethod
     def routes(self) -> list[web.RouteDef]:
-        raise NotImplementedError
+        """The routes of the emulated service."""
 
+    @abc.abstractmethod
     def state(self) -> Any:
         """The whole content as JSON-able data, for ``GET /_control/state``."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def load(self, state: Any) -> None:
         """Replace the content; raise ``ValueError`` with plain words when ``state`` makes no sense."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def reset(self) -> None:
         """Back to the content at start."""
-        raise NotImplementedError
 
     async def start(self, certificate: ServerCertificate | None, host: str = "127.0.0.1", port: int = 0) -> Self:
         """Listen on a loopback address; ``port`` 0 takes a free one. ``OSError`` when the port is taken."""

@@ -3,7 +3,9 @@
 import asyncio
 import datetime
 
+import msgspec
 import pytest
+from tenacity import wait_none
 
 from local.emulator import Fault
 from local.microsoft.apps import Secret
@@ -230,3 +232,56 @@ async def test_a_fault_of_our_own_is_recorded_with_its_traceback(world: World, m
     assert run.fault.code == "internal"
     assert "ZeroDivisionError" in run.fault.trace
     assert await codes(world) == {"internal"}
+
+
+@pytest.mark.parametrize(
+    "answer", ["410_location", "410", "400_expired_page_token", "400_sync_state_not_found", "404_resync_required"]
+)
+async def test_a_delta_link_that_is_no_longer_good_turns_an_incremental_run_into_a_full_one(
+    world: World, answer: str
+) -> None:
+    await world.secrets()
+    await world.enable()
+    await world.run()
+    link = next(link for link in await world.links() if link.email)
+    world.change_user(link.object_id, jobTitle="Seen all the same")
+    world.microsoft.faults.append(Fault("reset", path=DELTA, options={"answer": answer}))
+    run = await world.run(mode="incremental")
+    assert run.status == "succeeded", run
+    assert run.counts["update.done"] == 1
+    assert run.counts["unchanged"] == len(await world.links()) - 1
+
+
+async def test_graph_may_withdraw_a_read_in_its_middle_and_answer_empty_pages(world: World) -> None:
+    await world.secrets()
+    await world.enable()
+    switches = world.microsoft.graph.delta.switches
+    switches.page_size, switches.empty_pages = 50, 2
+    world.microsoft.faults.append(Fault("reset", path=DELTA, query={"$skiptoken": "?*"}, options={"answer": "410"}))
+    run = await world.run()
+    assert run.status == "succeeded", run
+    assert run.counts["read"] == len([entity for _, entity in world.microsoft.directory.live("user")])
+
+
+async def test_a_pbx_that_is_busy_for_a_moment_is_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pbx.client.wait_random_exponential", lambda **_: wait_none())
+    await world.secrets()
+    await world.enable()
+    world.pbx.faults.append(Fault("errcode", path=CREATE, skip=5, times=3, options={"errcode": 70082}))
+    run = await world.run()
+    assert run.status == "succeeded", run
+
+
+async def test_credentials_revoked_on_the_pbx_are_noticed_once_and_not_tried_again(world: World) -> None:
+    await world.secrets()
+    await world.enable()
+    await world.run()
+    machine = world.pbx.machine
+    machine.application = msgspec.structs.replace(machine.application, client_secret="another")
+    machine.tokens.clear()
+    before = asked(world, TOKENS)
+    for _ in range(4):
+        run = await world.run()
+        assert run.fault is not None
+        assert run.fault.code == "pbx_credentials_rejected"
+    assert asked(world, TOKENS) == before + 1
