@@ -8,6 +8,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from store.errors import Misconfigured
+
 GRAPH = "https://graph.microsoft.com"
 ENTRA = "https://login.microsoftonline.com"
 
@@ -43,7 +45,7 @@ def read_environment(values: Mapping[str, str] | None = None) -> Environment:
     """Read the application settings; ``values`` defaults to the process environment.
 
     ``GRAPH_BASE_URL`` may or may not end in ``/v1.0``, ``ENTRA_AUTHORITY_HOST`` may or may not carry ``https://``: both
-    spellings are in use among Microsoft's own tools. ``ValueError`` names a value that is not https.
+    spellings are in use among Microsoft's own tools. ``Misconfigured`` names a value that is not https.
     """
     env = os.environ if values is None else values
     return Environment(
@@ -86,7 +88,7 @@ def _https(name: str, value: str) -> str:
     if value and "://" not in value:
         value = f"https://{value}"
     if value and not value.startswith("https://"):
-        raise ValueError(f"{name} has to be an https address")
+        raise Misconfigured(f"the application setting {name} has to be an https address")
     return value
 
 

@@ -10,6 +10,7 @@
     ├── SecretMissing      Key Vault holds no secret of that name
     ├── LeaseLost          another run took over; write nothing more
     └── InvalidRecord      a record breaks a limit of Table Storage or cannot be read back
+        └── Misconfigured  an application setting of the deployment is missing or wrong
 """
 
 from collections.abc import Iterator
@@ -54,6 +55,10 @@ class LeaseLost(StoreError):
 
 class InvalidRecord(StoreError):
     """A key or a value that Table Storage does not take, or a stored value that does not decode."""
+
+
+class Misconfigured(InvalidRecord, ValueError):
+    """An application setting of the deployment is missing or wrong."""
 
 
 @contextmanager

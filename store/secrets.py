@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from store.environment import Environment
-from store.errors import AccessDenied, InvalidRecord, SecretMissing, translated
+from store.errors import AccessDenied, InvalidRecord, Misconfigured, SecretMissing, translated
 from store.identity import PATIENCE, azure_credential, retries
 from store.tables import is_unicode
 
@@ -90,7 +90,7 @@ class SecretStore:
 
             url = self._environment.key_vault_url
             if not url:
-                raise InvalidRecord("KEY_VAULT_URL is not set: secrets have nowhere to be.")
+                raise Misconfigured("the application setting KEY_VAULT_URL is missing: secrets have nowhere to be")
             self._credential = azure_credential(self._environment, url)
             # Off Azure's own domains (an emulator) the library would refuse the challenge of any vault.
             is_azure = (urlsplit(url).hostname or "").endswith(

@@ -14,7 +14,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from store.environment import Environment
-from store.errors import AlreadyExists, Changed, InvalidRecord, translated
+from store.errors import AlreadyExists, Changed, InvalidRecord, Misconfigured, translated
 from store.identity import PATIENCE, azure_credential, retries
 
 if TYPE_CHECKING:
@@ -241,9 +241,13 @@ def open_tables(environment: Environment) -> Tables:
             return Tables(TableServiceClient.from_connection_string(storage.connection_string, **options))
         except ValueError:
             # Without the cause: it may quote the account key.
-            raise InvalidRecord("AzureWebJobsStorage is no connection string of a storage account") from None
+            raise Misconfigured(
+                "the application setting AzureWebJobsStorage is no connection string of a storage account"
+            ) from None
     if not storage.table_uri:
-        raise InvalidRecord("AzureWebJobsStorage is not set: give a connection string or its identity form.")
+        raise Misconfigured(
+            "the application setting AzureWebJobsStorage is not set: give a connection string or its identity form."
+        )
     credential = azure_credential(environment, storage.table_uri, storage.client_id)
     return Tables(TableServiceClient(storage.table_uri, credential=credential, **options), credential)
 

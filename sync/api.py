@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from store.errors import AccessDenied, Changed, StoreError
+from store.errors import AccessDenied, Changed, Misconfigured, StoreError
 from store.links import Kind, Link
 from store.runs import FINISHED, Run, RunItem
 from store.secrets import MAX_BYTES, SECRET_NAMES, SecretName
@@ -109,6 +109,9 @@ async def answered(work: Callable[[], Awaitable[Reply]]) -> Reply:
     except InvalidSettings as error:
         words = "The settings were refused; nothing was saved."
         return problem(422, "Unprocessable settings", words, error.problems)
+    except Misconfigured as error:
+        words = str(error)
+        return problem(503, "The deployment is misconfigured", f"{words[:1].upper()}{words[1:]}.")
     except AccessDenied as error:
         return problem(503, "The bridge lacks a role", f"{error}")
     except StoreError as error:
