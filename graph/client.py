@@ -43,6 +43,7 @@ MAX_PAUSE_SECONDS = 60.0
 TIMEOUT_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 RESYNC_CODES = {"syncstatenotfound", "resyncrequired", "directory_expiredpagetoken", "syncstateinvalid"}
+NOT_FOUND_CODES = {"request_resourcenotfound", "resourcenotfound", "erroritemnotfound"}
 NATIONAL_HOSTS = {"graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn"}
 MEMBERS_TOP = 999
 
@@ -279,6 +280,9 @@ def _typed(status: int, headers: Mapping[str, str], body: bytes) -> GraphError:
         return CredentialsRejected(f"Graph does not accept our token ({words})")
     if status == 403:
         return ConsentMissing(f"the application lacks a permission for this ({words})")
+    if status == 404 and code.lower() not in NOT_FOUND_CODES:
+        # Some gateway's, not Graph's: taken for "the user is gone" it would cost an extension.
+        return Unavailable(f"something before Graph answers that there is no such page ({words})")
     if status == 404:
         return NotFound(f"there is no such object in the directory ({words})")
     return BadRequest(f"Graph refuses the request ({words}): {detail.message}"[:500])

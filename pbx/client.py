@@ -6,7 +6,7 @@ requests, so nothing is repeated because of its verb: only reads are, and writes
 
 import asyncio
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -24,6 +24,7 @@ from pbx.errors import (
     Refused,
     Retry,
     ServerFault,
+    TokensExhausted,
     Unreachable,
     Untrusted,
     from_errcode,
@@ -89,6 +90,8 @@ class Pbx:
         self._session: ClientSession | None = None
         self._token: SharedToken | None = None
         self.concurrency = concurrent_writes(max_writes_per_second)
+        self.before_write: Callable[[], None] = lambda: None
+        """Called right before each write is sent, also before one that is repeated; what it raises stops the write."""
         self.requests = 0
         self.writes = 0
 
@@ -168,6 +171,7 @@ class Pbx:
         """Delete an extension with its voicemail, for good. One that is gone already is a success."""
         async with self._writes:
             await self._pacer.turn()
+            self.before_write()
             self.writes += 1
             try:
                 query = {"id": str(extension_id)}
@@ -240,6 +244,7 @@ class Pbx:
             async for attempt in self._attempts(Unreachable, Busy):
                 with attempt:
                     await self._pacer.turn()
+                    self.before_write()
                     self.writes += 1
                     return await self._signed(_Call("POST", path, {}, body, OutcomeUnknown), kind)
         raise AssertionError("unreachable: the last attempt raises")
@@ -247,7 +252,9 @@ class Pbx:
     def _attempts(self, *kinds: type[PbxError]) -> AsyncRetrying:
         def passes(error: BaseException) -> bool:
             # A second 10004 is no matter of patience, and every further try would renew the token again.
-            return isinstance(error, kinds) and error.errcode != TOKEN_EXPIRED
+            return (
+                isinstance(error, kinds) and error.errcode != TOKEN_EXPIRED and not isinstance(error, TokensExhausted)
+            )
 
         return AsyncRetrying(
             retry=retry_if_exception(passes),

@@ -7,7 +7,8 @@
     │   ├── Unreachable          no connection, nothing was sent
     │   ├── OutcomeUnknown       sent, but the answer never came: read again before writing again
     │   ├── Busy                 the PBX runs a heavy task (70082)
-    │   └── ServerFault          502 of the tunnel, broken answer, internal error
+    │   ├── ServerFault          502 of the tunnel, broken answer, internal error
+    │   └── TokensExhausted      8 API tokens are live already
     ├── ItemError                this object fails, the next may work
     │   ├── Conflict             a value is taken already (40003)
     │   ├── Refused              the PBX does not take a value or forbids the action
@@ -70,6 +71,13 @@ class ServerFault(Retry):
     code = "pbx_fault"
 
 
+class TokensExhausted(Retry):
+    """8 API tokens are live already; one of them ends within 30 minutes."""
+
+    code = "pbx_tokens_exhausted"
+    action = "Another program uses the same API client of the PBX. Give each its own, or revoke its tokens there."
+
+
 class ItemError(PbxError):
     """This object fails, the next may work."""
 
@@ -99,7 +107,7 @@ class StillReferenced(ItemError):
 
 
 class LimitReached(PbxError):
-    """The PBX has no room for more: extensions, groups, or live tokens."""
+    """The PBX has no room for more extensions or groups."""
 
     code = "pbx_limit"
     action = "Extend the licence, or free extensions on the PBX."

@@ -23,6 +23,7 @@ from pbx.errors import (
     LimitReached,
     PbxError,
     Retry,
+    TokensExhausted,
     Unreachable,
     from_errcode,
 )
@@ -75,7 +76,7 @@ class Breaker(msgspec.Struct, frozen=True, omit_defaults=True):
     """Seconds since the epoch; ``None``: until the credentials change."""
 
     def error(self) -> PbxError:
-        kinds: dict[str, type[PbxError]] = {kind.code: kind for kind in (Blocked, LimitReached, ApiDisabled, Retry)}
+        kinds: dict[str, type[PbxError]] = {kind.code: kind for kind in (Blocked, TokensExhausted, ApiDisabled, Retry)}
         return kinds.get(self.kind, CredentialsRejected)(self.message, self.errcode)
 
 
@@ -227,7 +228,8 @@ class SharedToken:
         now = self._now()
         if isinstance(error, LimitReached):
             message = "the PBX has 8 live API tokens already; one of them ends within 30 minutes"
-            breaker = Breaker(error.code, f"{message} [errcode {answer.errcode}]", answer.errcode, now + FULL_SECONDS)
+            words = f"{message} [errcode {answer.errcode}]"
+            breaker = Breaker(TokensExhausted.code, words, answer.errcode, now + FULL_SECONDS)
         elif isinstance(error, Blocked):
             breaker = Breaker(error.code, str(error), answer.errcode, self._block_end(answer))
         elif isinstance(error, ApiDisabled | FeatureMissing):

@@ -36,7 +36,7 @@ class Pbx(Section, frozen=True):
     """Client ID of Integrations > API on the PBX."""
     ca_certificate: str | None = None
     """PEM of the authority (or the certificate of the appliance itself) when no public authority vouches for it."""
-    max_writes_per_second: Annotated[float, Meta(gt=0, le=1000)] = 4
+    max_writes_per_second: Annotated[float, Meta(ge=0.5, le=1000)] = 4
     """The PBX shares its processor with call handling, so writes are paced; 4 a second is gentle to the smallest."""
 
 

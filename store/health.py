@@ -1,6 +1,7 @@
 """What the bridge remembers about a connection between runs: reasons for attention, facts about the PBX, first runs."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import msgspec
 
@@ -32,6 +33,14 @@ class PbxFacts(msgspec.Struct, frozen=True):
     read_at: str = ""
 
 
+class Deletions(msgspec.Struct, frozen=True):
+    """Deletions that one run set out to make."""
+
+    at: str
+    number: int
+    run_id: str
+
+
 class Health(msgspec.Struct, frozen=True):
     """The memory of one connection."""
 
@@ -51,6 +60,10 @@ class Health(msgspec.Struct, frozen=True):
     """The scheduled time that was last served (RFC 3339, UTC)."""
     counts: dict[str, int] = {}
     """Linked objects by kind, as of the last run."""
+    held: dict[str, Literal["open", "rejected"]] = {}
+    """Object ids whose removal is held, and whether an administrator rejected it."""
+    deletions: list[Deletions] = []
+    """Deletions of the last day that nobody had to approve."""
     failures: int = 0
     """Runs that failed one after another."""
     retry_at: str | None = None

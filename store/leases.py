@@ -18,6 +18,7 @@ from store.tables import Row, Tables, long_text
 
 TABLE = "leases"
 DURATION = datetime.timedelta(seconds=30)
+ACQUIRE_TRIES = 5
 RENEW_AFTER_SECONDS = 7.0
 """Renewed well before a third of the time has passed, so that one failed renewal is no loss."""
 STALE_AFTER_SECONDS = 22.0
@@ -122,8 +123,10 @@ class Lease:
         async with self._renewing:
             try:
                 await self._tables.replace(TABLE, free, self._etag)
-            except Changed:
-                return
+            except Changed as error:
+                # A renewal that was broken off may have been carried out: then the row is still ours.
+                with contextlib.suppress(LeaseLost, Changed):
+                    await self._tables.replace(TABLE, free, await self._etag_if_ours(error))
 
 
 class LeaseStore:
@@ -136,6 +139,14 @@ class LeaseStore:
     async def acquire(self, name: str, owner: str) -> Lease | Holder:
         """Take the lease ``name`` for ``owner`` (a run id), or say who holds it. An owner may take its own lease again
         only when it ran out: a second execution of the same run must wait like any other."""
+        for _ in range(ACQUIRE_TRIES):
+            outcome = await self._acquire(name, owner)
+            if isinstance(outcome, Lease) or outcome.owner:
+                return outcome
+            # It was given back between our read and our write.
+        return outcome
+
+    async def _acquire(self, name: str, owner: str) -> Lease | Holder:
         row, now = await self._tables.get_timed(TABLE, self._connection, name)
         if row is None:
             return await self._first(name, owner)

@@ -1,7 +1,7 @@
 """Run records and their items: what was done, to whom, why, and with which outcome."""
 
 import datetime
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from itertools import batched
 from typing import Literal
 
@@ -21,7 +21,7 @@ BLOCK_CHARACTERS = 200_000
 """Of the 1 MiB of a row, at two bytes a character and with room to spare."""
 
 type Status = Literal["queued", "running", "succeeded", "partial", "failed", "refused"]
-type Outcome = Literal["planned", "done", "skipped", "held", "failed", "rejected"]
+type Outcome = Literal["planned", "done", "skipped", "held", "failed"]
 FINISHED: frozenset[str] = frozenset({"succeeded", "partial", "failed", "refused"})
 
 
@@ -67,9 +67,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int] = {}
     """By operation and outcome, as ``create.done``; ``read`` and ``unchanged`` users; ``total`` operations planned."""
     requests: dict[str, int] = {}
-    """Requests sent to Graph, to the PBX and to storage."""
+    """Requests sent to Graph and to the PBX."""
     items: int = 0
     """Items recorded so far."""
+    requeues: int = 0
+    """How often its message was found lost."""
+    is_waiting: bool = False
+    """Another run is in progress; this one is executed after it."""
     explanation: list[Step] = []
     """For a run about one user: found, in scope, matched, what changes, done."""
     message: str = ""
@@ -121,6 +125,15 @@ class RunStore:
             return None  # an id that can be no key names no run
         return None if row is None else _run(row)
 
+    async def load(self, run_id: str) -> tuple[Run, str] | None:
+        """A run and its ETag, to be written back with ``replace``."""
+        row = await self._tables.get(RUNS, self._connection, run_id)
+        return None if row is None else (_run(row), row.etag)
+
+    async def replace(self, run: Run, etag: str) -> None:
+        """Save a run that was read with ``load``; ``Changed`` when it was saved since."""
+        await self._tables.replace(RUNS, self._row(run), etag)
+
     async def newest(self, top: int, after: str = "") -> AsyncIterator[Run]:
         """At most ``top`` runs, newest first, beginning behind the run ``after``."""
         low = f"{after}-" if after else ""
@@ -155,14 +168,6 @@ class RunStore:
 def run_id(now: datetime.datetime, suffix: str) -> str:
     """An id that sorts newest first; ``suffix`` keeps two runs of one millisecond apart."""
     return f"{NEWEST - int(now.timestamp() * 1000):014d}-{suffix}"
-
-
-def count(counts: Mapping[str, int], *names: str) -> dict[str, int]:
-    """``counts`` with each of ``names`` counted once more."""
-    counted = dict(counts)
-    for name in names:
-        counted[name] = counted.get(name, 0) + 1
-    return counted
 
 
 def _run(row: Row) -> Run:

@@ -5,6 +5,7 @@ Errors are problem details (RFC 9457). Whoever calls has shown a function key to
 
 import datetime
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal
 from urllib.parse import quote
@@ -14,7 +15,7 @@ import msgspec
 from store.errors import AccessDenied, Changed, Misconfigured, StoreError
 from store.links import Kind, Link
 from store.runs import FINISHED, Run, RunItem
-from store.secrets import MAX_BYTES, SECRET_NAMES, SecretName
+from store.secrets import MAX_BYTES, SECRET_NAMES
 from store.validation import GUID, InvalidSettings, Problem, parse_settings
 from sync.connection import Connection
 from sync.openapi import document
@@ -146,7 +147,8 @@ async def put_settings(connection: Connection, ask: Ask, now: datetime.datetime)
 async def post_sync(connection: Connection, ask: Ask, now: datetime.datetime) -> Reply:
     request = _parse_sync(ask)
     settings = (await connection.settings.load()).settings
-    missing = [*settings.missing(), *(f"the secret {name}" for name in await _secrets(connection))]
+    absent = await missing_secrets(connection, settings)
+    missing = [*settings.missing(), *(f"the secret {name}" for name in absent)]
     if missing:
         raise ApiError(409, "Not connected", f"Nothing can be read yet. Missing: {', '.join(missing)}.")
     if not settings.users.enabled and not request.preview:
@@ -165,7 +167,7 @@ async def post_sync(connection: Connection, ask: Ask, now: datetime.datetime) ->
 
 async def get_runs(connection: Connection, ask: Ask) -> Reply:
     top = _top(ask, 50)
-    runs = [run async for run in connection.runs.newest(top, ask.params.get("after", ""))]
+    runs = [run async for run in connection.runs.newest(top, _after(ask))]
     following = f"/api/runs?top={top}&after={runs[-1].id}" if len(runs) == top else None
     return _json(Listing(runs, following))
 
@@ -196,9 +198,9 @@ async def post_decision(
     if run.status not in FINISHED:
         raise ApiError(409, "The run is not finished", "Wait until it is, then decide.")
     try:
-        decided, messages = await decide(connection, run, decision, now)
-    except Conflict as error:
-        raise ApiError(409, "Nothing to decide", str(error)) from error
+        decided, messages = await decide(connection, run_id, decision, now)
+    except (Conflict, Changed) as error:
+        raise ApiError(409, "Nothing to decide", f"{error}") from error
     headers = {"Location": f"/api/runs/{messages[0].run}"} if messages else {}
     return _json(decided, status=202 if messages else 200, headers=headers, messages=messages)
 
@@ -210,7 +212,7 @@ async def get_links(connection: Connection, ask: Ask) -> Reply:
     top, wanted = _top(ask, MAX_TOP), ask.params.get("search", "").casefold()
     links: list[LinkView] = []
     store = connection.links(_kind(kind))
-    async for link in store.after(ask.params.get("after", "")):
+    async for link in store.after(_after(ask)):
         if link.state != "released" and (not wanted or wanted in _searched(link)):
             links.append(_view(link, kind))
         if len(links) == top:
@@ -253,10 +255,6 @@ def _json(
     return Reply(status=status, body=msgspec.json.encode(data), headers=merged, messages=tuple(messages))
 
 
-async def _secrets(connection: Connection) -> list[SecretName]:
-    return await missing_secrets(connection, (await connection.settings.load()).settings)
-
-
 async def _run(connection: Connection, run_id: str) -> Run:
     run = await connection.runs.get(run_id)
     if run is None:
@@ -268,7 +266,8 @@ def _check_json(ask: Ask) -> None:
     if len(ask.body) > MAX_BODY:
         raise ApiError(413, "Body too large", "A body may have 1 MB at most.")
     kind = ask.headers.get("content-type", "").split(";")[0].strip().lower()
-    if kind and kind != JSON and not kind.endswith("+json"):
+    # curl -d says that it sends a form unless told otherwise; the body is read as JSON all the same.
+    if kind not in {"", JSON, "application/x-www-form-urlencoded"} and not kind.endswith("+json"):
         raise ApiError(415, "Unsupported media type", f"Send {JSON}, not {kind[:80]}.")
 
 
@@ -301,7 +300,7 @@ def _parsed[T](body: bytes, kind: type[T]) -> T:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         raise _unprocessable((_located(str(error)),)) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ApiError(400, "Not JSON", f"The body is not JSON: {error}.") from None
 
 
@@ -323,6 +322,14 @@ def _top(ask: Ask, default: int) -> int:
     if not 1 <= top <= MAX_TOP:
         raise ApiError(400, "Wrong parameter", f"top has to be a whole number from 1 to {MAX_TOP}.")
     return top
+
+
+def _after(ask: Ask) -> str:
+    """The entry behind which a page begins; an id has nothing but letters, digits and dashes."""
+    after = ask.params.get("after", "")
+    if not re.fullmatch(r"[0-9A-Za-z-]{0,64}", after):
+        raise ApiError(400, "Wrong parameter", "after has to be taken from the next of a page.")
+    return after
 
 
 def _number(ask: Ask, name: str, default: int) -> int:

@@ -14,7 +14,7 @@ from itertools import batched
 import msgspec
 
 from pbx.client import Pbx
-from pbx.errors import Conflict, LimitReached, OutcomeUnknown, PbxError, Retry, Stop
+from pbx.errors import Conflict, ItemError, LimitReached, OutcomeUnknown, PbxError, Retry, Stop
 from pbx.models import NewExtension
 from store.errors import InvalidRecord
 from store.leases import Lease
@@ -130,8 +130,8 @@ class Applier:
             remove=[done.forget for done in results if done.forget],
         )
         await self._record([done.item for done in results])
-        uncertain = {done.item.object_id for done in results if done.is_uncertain}
-        self._uncertain += [intent for intent in intents if intent.object_id in uncertain]
+        certain = {done.item.object_id for done in results if not done.is_uncertain}
+        self._uncertain += [intent for intent in intents if intent.object_id not in certain]
         self._lease.keep_note(encode_intents(self._uncertain))
         return results
 
@@ -297,7 +297,7 @@ class Applier:
     def _failed(self, operation: Operation, error: PbxError) -> Done:
         reason = f"{operation.reason} Not done: {error}."
         item = self._item(operation, "failed", reason=reason, errcode=error.errcode)
-        is_uncertain = operation.kind == "create" and isinstance(error, Retry)
+        is_uncertain = operation.kind == "create" and not isinstance(error, ItemError | LimitReached)
         return Done(item, retry=True, is_uncertain=is_uncertain)
 
     def _item(self, operation: Operation, outcome: Outcome, *, reason: str = "", errcode: int | None = None) -> RunItem:

@@ -133,6 +133,11 @@ class Connection:
             if reason.code not in known:
                 log.error("Attention needed: %s %s", reason.message, reason.action)
 
+    async def try_again(self, now: datetime.datetime) -> None:
+        """Have the next tick start a run that could not begin now."""
+        stamp = now.isoformat(timespec="seconds")
+        await self.health.update(lambda health: msgspec.structs.replace(health, retry_at=health.retry_at or stamp))
+
     async def recovered(self, stamp: str) -> None:
         """Forget the reasons that stopped runs: reading worked again. What waits for a decision stays."""
 

@@ -41,10 +41,12 @@ def explain(error: BaseException) -> tuple[Policy, Fault]:
         case NotReady():
             return "stop", Fault(error.code, str(error), error.action)
         case store.errors.SecretMissing():
-            message, action = MISSING_SECRETS.get(
-                error.name.removeprefix("default-"), (str(error), "Store the secret.")
-            )
+            # The secret of a connection other than the first carries the connection's id before its name.
+            known = (words for name, words in MISSING_SECRETS.items() if error.name.endswith(name))
+            message, action = next(known, (str(error), "Store the secret."))
             return "stop", Fault("secret_missing", message, action)
+        case store.errors.Misconfigured():
+            return "stop", Fault("misconfigured", str(error), "Correct the application settings of the function app.")
         case store.errors.AccessDenied():
             return "stop", Fault("storage_denied", str(error), "Grant the function app's identity its roles again.")
         case store.errors.StoreUnavailable() | store.errors.Changed():

@@ -8,24 +8,40 @@ from sync.plan import Held, Operation, Plan
 REMOVING = {"delete", "release"}
 
 
-def check(plan: Plan, linked: int, rules: Guard, *, approved: Collection[str] = (), complete: bool) -> Held:
+def check(
+    plan: Plan,
+    linked: int,
+    rules: Guard,
+    *,
+    approved: Collection[str] = (),
+    waiting: Collection[str] = (),
+    recent: int = 0,
+    is_empty: bool = False,
+) -> Held:
     """Which removals have to wait. ``linked`` is the number of linked extensions before the run.
+
+    ``recent`` deletions of the last day count as if they were made now, so that many small runs delete no more than one
+    large one. What was held before and not approved (``waiting``) stays held, whatever the numbers. ``is_empty``: the
+    directory, or the groups of the scope, were read to the end and hold nobody.
 
     An empty directory holds deletions and releases alike: it is far more likely a mistake than the truth. Otherwise the
     deletions are held, all of them, when their number or share is above the threshold. What an administrator approved
     passes.
     """
-    waiting = [operation for operation in plan.operations if operation.object_id not in approved]
-    if complete and plan.read == 0 and linked > 0:
-        return _held([operation for operation in waiting if operation.kind in REMOVING], _empty(linked))
-    deletions = [operation for operation in waiting if operation.kind == "delete"]
-    share = 100 * len(deletions) / linked if linked else 0.0
-    if len(deletions) > rules.max_deletions:
-        return _held(deletions, f"{len(deletions)} deletions are more than the {rules.max_deletions} of the guard.")
+    undecided = [operation for operation in plan.operations if operation.object_id not in approved]
+    if is_empty and linked > 0:
+        return _held([operation for operation in undecided if operation.kind in REMOVING], _empty(linked))
+    deletions = [operation for operation in undecided if operation.kind == "delete"]
+    number, all_links = len(deletions) + recent, linked + recent
+    share = 100 * number / all_links if all_links else 0.0
+    within = " within a day" if recent else ""
+    if deletions and number > rules.max_deletions:
+        return _held(deletions, f"{number} deletions{within} are more than the {rules.max_deletions} of the guard.")
     if deletions and share > rules.max_deletion_percent:
-        words = f"{len(deletions)} of {linked} extensions ({share:.0f} %) are more than the guard's"
+        words = f"{number} of {all_links} extensions ({share:.0f} %){within} are more than the guard's"
         return _held(deletions, f"{words} {rules.max_deletion_percent:g} %.")
-    return Held()
+    still = [operation for operation in undecided if operation.kind in REMOVING and operation.object_id in waiting]
+    return _held(still, "It was held before, and nobody has approved it.")
 
 
 def _held(operations: Collection[Operation], reason: str) -> Held:
@@ -33,4 +49,4 @@ def _held(operations: Collection[Operation], reason: str) -> Held:
 
 
 def _empty(linked: int) -> str:
-    return f"Entra returned no user at all while {linked} extensions are linked."
+    return f"Entra returned nobody at all, or nobody in the scope's groups, while {linked} extensions are linked."

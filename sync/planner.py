@@ -126,13 +126,11 @@ class _Planner:
             self._holders[extension.pbx_id] = object_id
 
     def _standing(self, link: Linked) -> Extension | None:
-        """The extension that a link means. An id that now has another number *and* another address is another
-        extension (after a factory reset or a restored backup), which is not ours to touch."""
+        """The extension that a link means. An id that now has another number *and* another address, or another address
+        *and* other names, is another extension (after a factory reset, a restored backup or a replaced PBX), which is
+        not ours to touch."""
         extension = self._extensions.get(link.pbx_id)
-        if extension is None or extension.number == link.number:
-            return extension
-        address = link.written.get("email_addr", "")
-        return extension if address and extension.email.casefold() == address.casefold() else None
+        return None if extension is None or is_stranger(extension, link.number, link.written) else extension
 
     # Removals
 
@@ -488,15 +486,27 @@ def _current(extension: Extension | None, link: Linked | None) -> dict[str, str]
 
 def _is_still(extension: Extension, link: Linked, user: User) -> bool:
     """Whether an extension that was released still carries the address or the names that its user had or has."""
-    if extension.email.casefold() in {
-        link.written.get("email_addr", "").casefold(),
-        desired(user).email_addr.casefold(),
-    }:
+    addresses = {link.written.get("email_addr", "").casefold(), desired(user).email_addr.casefold()} - {""}
+    if extension.email.casefold() in addresses:
         return True
     names = ("first_name", "last_name")
     return extension.fields is not None and all(
         extension.fields.get(name, "") == link.written.get(name, "") for name in names
     )
+
+
+def is_stranger(extension: Extension, number: str, written: Mapping[str, str]) -> bool:
+    """Whether an extension is another one than the one that was written: it has not its address, and not its number or
+    neither of its names."""
+    address = written.get("email_addr", "")
+    if address and extension.email.casefold() == address.casefold():
+        return False
+    if extension.number != number:
+        return True
+    fields = extension.fields
+    if fields is None or not written:
+        return False
+    return not any(written.get(name) and fields.get(name) == written[name] for name in ("first_name", "last_name"))
 
 
 def _differing(current: Mapping[str, str], fields: Mapping[str, str]) -> list[str]:

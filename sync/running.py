@@ -1,22 +1,25 @@
 """Executes one run: read, plan, guard, apply, record."""
 
 import asyncio
+import contextlib
 import datetime
 import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from graph.client import Graph
+from graph.errors import GraphError
 from graph.models import selected
 from pbx.client import Pbx
+from pbx.errors import PbxError
 from pbx.models import Capacity, Information
 from store.cursors import Cursor
 from store.document import Settings
-from store.health import Health, PbxFacts, Reason
+from store.health import Deletions, Health, PbxFacts, Reason
 from store.leases import DURATION, Holder, Lease
 from store.links import Link
 from store.runs import FINISHED, Run, RunItem, Step
@@ -38,6 +41,8 @@ RETRY_LIMIT = 2000
 """With more objects to be tried again than this the cursor stays where it is, and the next run reads them anew."""
 LEASE_NAME = "run"
 HELD = "deletions_held"
+MEMORY = datetime.timedelta(days=1)
+"""How long the guard remembers deletions: many small runs delete no more than one large one."""
 
 
 class Execution:
@@ -52,14 +57,13 @@ class Execution:
         budget: float = BUDGET_SECONDS,
     ) -> None:
         self._connection = connection
-        self._run = run
+        self._take(run)
         self._now = now
         self._deadline = time.monotonic() + budget
         self._next_item = 0
-        self._resumed = run.executions > 0
         self._health: tuple[Health, str] = (Health(), "")
         self._intents: list[Link] = []
-        self._earlier_requests = run.requests
+        self._unapproved = 0
         self._gateways: tuple[Graph, Pbx] | None = None
 
     async def execute(self) -> bool:
@@ -72,7 +76,17 @@ class Execution:
         if lease is None:
             return False
         async with lease.kept():
+            # Another execution may have worked on it while this one waited.
+            run = await self._connection.runs.get(self._run.id)
+            if run is None or run.status in FINISHED:
+                return False
+            self._take(run)
             return await self._guarded(lease)
+
+    def _take(self, run: Run) -> None:
+        self._run = run
+        self._resumed = run.executions > 0
+        self._earlier_requests = run.requests
 
     async def _acquire(self) -> Lease | None:
         """The lease; ``None`` when another run has it, which is recorded, or another execution of this one."""
@@ -90,28 +104,44 @@ class Execution:
             await asyncio.sleep(2)
 
     async def _refuse(self, holder: Holder) -> None:
+        run = await self._connection.runs.get(self._run.id)
+        if run is None or run.status in FINISHED:
+            return
+        self._take(run)
+        log.info("Run %s finds %s in progress", run.id, holder.owner)
+        if run.started_by == "approval":
+            await self._save(is_waiting=True, message=f"Waits for the run {holder.owner}.")
+            return
         message = f"Not started: the run {holder.owner} is in progress. Ask again when it is finished."
         await self._save(status="refused", finished_at=self._stamp(), message=message)
-        log.info("Run %s refused: %s is in progress", self._run.id, holder.owner)
+        if run.started_by != "api":
+            await self._connection.try_again(self._now())
 
     async def _guarded(self, lease: Lease | None) -> bool:
         """Do the work; whatever goes wrong becomes a fault of the run."""
-        executions = self._run.executions + 1
-        self._next_item = (executions - 1) * ITEMS_AN_EXECUTION
-        started = self._run.started_at or self._stamp()
-        if self._resumed:
-            await self._recount()
-        await self._save(status="running", started_at=started, executions=executions, message="", fault=None)
         try:
+            await self._begin()
             return await self._work(lease)
         except Exception as error:  # noqa: BLE001 - the run itself reports it, with its policy
             await self._fail(error)
             return False
 
+    async def _begin(self) -> None:
+        executions = self._run.executions + 1
+        self._next_item = (executions - 1) * ITEMS_AN_EXECUTION
+        started = self._run.started_at or self._stamp()
+        if self._resumed:
+            await self._recount()
+        await self._save(
+            status="running", started_at=started, executions=executions, is_waiting=False, message="", fault=None
+        )
+
     async def _recount(self) -> None:
         """Count the items of earlier executions: one that was killed stored items that it did not come to count."""
         items = [item async for item in self._connection.runs.items(self._run.id)]
-        counts = _counted({name: number for name, number in self._run.counts.items() if "." not in name}, items)
+        counts = {name: number for name, number in self._run.counts.items() if "." not in name}
+        # What was not done is planned again, and counted then.
+        counts = _counted(counts, [item for item in items if item.outcome == "done"])
         self._run = msgspec.structs.replace(self._run, counts=counts, items=len(items))
 
     async def _work(self, lease: Lease | None) -> bool:
@@ -142,9 +172,13 @@ class Execution:
                 await self._save(message="Out of time; continues in a moment.")
                 return True
             await self._keep_cursor(settings, directory, applied, held)
-            expiry = await self._connection.secret_expiry(settings, graph, health, self._now())
-            if any(name in self._run.counts for name in ("create.done", "delete.done")):
-                capacity = await pbx.capacity()
+            expiry = None
+            # The work is done and recorded: what is only good to know may fail.
+            with contextlib.suppress(GraphError, PbxError):
+                expiry = await self._connection.secret_expiry(settings, graph, health, self._now())
+            with contextlib.suppress(PbxError):
+                if any(name in self._run.counts for name in ("create.done", "delete.done")):
+                    capacity = await pbx.capacity()
             memory = _facts(facts, capacity, self._stamp())
             await self._remember(memory, expiry, gathered=gathered, applied=applied, held=held)
             await self._finish("")
@@ -172,8 +206,9 @@ class Execution:
             capacity=capacity,
             intents=self._intents,
         )
-        if not self._run.preview:
+        if not self._run.preview and gathered.adopted:
             await links.write(save=gathered.adopted)
+            await self._record([_adopted_item(link, self._stamp()) for link in gathered.adopted])
         return directory, gathered
 
     async def _directory(self, settings: Settings, graph: Graph, select: Sequence[str]) -> Directory:
@@ -201,10 +236,38 @@ class Execution:
         linked = sum(not link.released for link in data.links.values())
         if not data.complete:
             linked = max(linked, self._health[0].counts.get("users", 0))
-        held = check(plan, linked, settings.guard, approved=await self._approved(), complete=data.complete)
+        approved = await self._approved()
+        held = check(
+            plan,
+            linked,
+            settings.guard,
+            approved=approved,
+            waiting=self._health[0].held.keys(),
+            recent=sum(entry.number for entry in self._recent()),
+            is_empty=data.complete and (plan.read == 0 or (data.members is not None and not data.members)),
+        )
+        self._unapproved = sum(
+            operation.kind == "delete" and operation.object_id not in held.object_ids | approved
+            for operation in plan.operations
+        )
         if held.object_ids:
             plan = plan_users(msgspec.structs.replace(data, held=held.object_ids))
         return plan, held
+
+    def _recent(self) -> list[Deletions]:
+        """Deletions of the last day that nobody had to approve."""
+        since = (self._now() - MEMORY).isoformat(timespec="seconds")
+        earlier = [entry for entry in self._health[0].deletions if entry.at > since]
+        return [entry for entry in earlier if entry.run_id != self._run.id]  # its own, from before an interruption
+
+    async def _remember_deletions(self) -> None:
+        """Before the first of them is made: a run that is killed counts as well."""
+        entries = [
+            *self._recent(),
+            Deletions(self._now().isoformat(timespec="seconds"), self._unapproved, self._run.id),
+        ]
+        await self._connection.health.update(lambda health: msgspec.structs.replace(health, deletions=entries))
+        self._health = await self._connection.health.load_with_etag()
 
     async def _approved(self) -> frozenset[str]:
         """The objects whose deletion an administrator approved: those that the decided run held, and no others."""
@@ -216,6 +279,9 @@ class Execution:
     async def _apply(
         self, settings: Settings, pbx: Pbx, lease: Lease, *, plan: Plan, held: Held, gathered: Gathered
     ) -> Applied:
+        if self._unapproved and not self._resumed:
+            await self._remember_deletions()
+        pbx.before_write = lease.check
         applier = Applier(
             pbx=pbx,
             links=self._connection.links("users"),
@@ -256,7 +322,7 @@ class Execution:
     def _counts(self, plan: Plan) -> dict[str, int]:
         """What is planned. An execution that continues a run plans what is left; what was read stays as it was."""
         counts = dict(self._run.counts)
-        if not self._resumed:
+        if "read" not in counts:
             counts |= {"read": plan.read, "unchanged": plan.unchanged, "out_of_scope": plan.out_of_scope}
         counts["total"] = self._run.items + len(plan.operations)
         return counts
@@ -277,9 +343,11 @@ class Execution:
 
         def change(health: Health) -> Health:
             linked = (before if is_full else health.counts.get("users", 0)) + applied.linked
+            waiting = _waiting(health, held, is_full=is_full)
             return msgspec.structs.replace(
                 health,
-                reasons=_held_reasons(health, held, self._run.id, stamp),
+                held=waiting,
+                reasons=_held_reasons(health, waiting, held, self._run.id, stamp),
                 pbx=facts,
                 secret_expires_at=expiry or health.secret_expires_at,
                 secret_checked_at=stamp if expiry else health.secret_checked_at,
@@ -287,8 +355,8 @@ class Execution:
                 last_run=self._run.id,
                 last_full_success=stamp if is_full else health.last_full_success,
                 counts={**health.counts, "users": max(0, linked)},
-                failures=0,
-                retry_at=None,
+                failures=0 if is_full else health.failures,
+                retry_at=None if is_full else health.retry_at,
             )
 
         await self._connection.health.update(change, self._health)
@@ -305,6 +373,10 @@ class Execution:
 
     async def _fail(self, error: Exception) -> None:
         policy, fault = explain(error)
+        if fault.code == "users_disabled":
+            # Nobody needs to be told: it is what an administrator chose since the run was asked for.
+            await self._save(status="refused", finished_at=self._stamp(), message="Users were switched off meanwhile.")
+            return
         level = logging.ERROR if policy == "bug" else logging.WARNING
         log.log(level, "Run %s ended: %s", self._run.id, fault.message, exc_info=error if policy == "bug" else None)
         await self._save(
@@ -377,6 +449,22 @@ def _counted(counts: Mapping[str, int], items: Sequence[RunItem]) -> dict[str, i
     return total
 
 
+def _adopted_item(link: Link, stamp: str) -> RunItem:
+    """The record of a create whose confirmation an earlier run did not live to see."""
+    return RunItem(
+        operation="create",
+        outcome="done",
+        object_id=link.object_id,
+        name=link.name,
+        user_principal_name=link.user_principal_name,
+        extension=link.number,
+        pbx_id=link.pbx_id,
+        reason="Created by a run that was interrupted; found on the PBX and linked.",
+        after=dict(link.written),
+        at=stamp,
+    )
+
+
 def _facts(information: Information, capacity: Capacity, stamp: str) -> PbxFacts:
     return PbxFacts(
         model=information.model_name,
@@ -388,14 +476,24 @@ def _facts(information: Information, capacity: Capacity, stamp: str) -> PbxFacts
     )
 
 
-def _held_reasons(health: Health, held: Held, run_id: str, stamp: str) -> list[Reason]:
-    if not held.object_ids:
-        return []
+def _waiting(health: Health, held: Held, *, is_full: bool) -> dict[str, Literal["open", "rejected"]]:
+    """What is held after a run. A full run sees everybody: who is no longer held there is not held any more."""
+    kept = {} if is_full else dict(health.held)
+    return kept | {object_id: health.held.get(object_id, "open") for object_id in sorted(held.object_ids)}
+
+
+def _held_reasons(health: Health, waiting: Mapping[str, str], held: Held, run_id: str, stamp: str) -> list[Reason]:
+    """One reason while something waits for a decision; what was rejected does not."""
     earlier = next((reason for reason in health.reasons if reason.code == HELD), None)
+    number = sum(state == "open" for state in waiting.values())
+    if not number:
+        return []
+    if not held.object_ids:
+        return [earlier] if earlier else []
     return [
         Reason(
             HELD,
-            f"{len(held.object_ids)} deletions wait for a decision. {held.reason}",
+            f"{number} deletions wait for a decision. {held.reason}",
             f"Look at the held items of run {run_id}, then approve or reject them: POST /api/runs/{run_id}/approve.",
             earlier.since if earlier else stamp,
         )

@@ -1,5 +1,6 @@
 """What the triggers and the console ask of the engine: request a run, execute one, keep time, store decisions."""
 
+import contextlib
 import datetime
 import logging
 import secrets
@@ -12,7 +13,7 @@ from store.document import Settings
 from store.environment import Environment, read_environment, trust_private_authority
 from store.errors import Changed, SecretMissing
 from store.health import Health
-from store.runs import FINISHED, Run, run_id
+from store.runs import FINISHED, Fault, Run, run_id
 from store.secrets import SecretName
 from store.settings import Stored
 from store.tables import Tables, open_tables
@@ -22,15 +23,17 @@ from sync.schedule import next_due
 
 log = logging.getLogger("sync")
 
-type What = Literal["users"]
 type Mode = Literal["full", "incremental"]
 
 QUEUED_FOR = datetime.timedelta(minutes=15)
 """A run that has been queued for so long lost its message: it is queued again."""
 DEAD_AFTER = datetime.timedelta(minutes=2)
 """A run under way holds the lease. One that does not after so long was killed; its message may be hidden in the queue
-for ten minutes, so it is queued again. Executing a run twice does no harm: the second execution waits for the first."""
-RECENT = 10
+for ten minutes, so it is queued again. Executing a run twice does no harm: the second execution waits for the first,
+and then sees what it did."""
+RECENT = 50
+REQUEUES = 5
+GIVEN_UP = "The run was interrupted again and again; it was given up."
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -57,6 +60,7 @@ class Bridge:
         now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
     ) -> None:
         trust_private_authority()
+        logging.getLogger("azure").setLevel(logging.WARNING)  # its INFO lines are a record for each request
         self.environment = environment or read_environment()
         self._tables = tables or open_tables(self.environment)
         self._connections: dict[str, Connection] = {}
@@ -151,9 +155,9 @@ async def start_pending(connection: Connection, settings: Settings, now: datetim
         stamp = now.isoformat(timespec="seconds")
         await connection.health.update(lambda health: msgspec.structs.replace(health, retry_at=stamp))
         return []
-    await connection.health.update(lambda health: msgspec.structs.replace(health, retry_at=None))
     started_by = "initial" if health.initial_pending else "retry"
     _, message = await request_run(connection, now, started_by=started_by)
+    await connection.health.update(lambda health: msgspec.structs.replace(health, retry_at=None))
     return [message]
 
 
@@ -174,25 +178,33 @@ async def missing_secrets(connection: Connection, settings: Settings) -> list[Se
 
 
 async def decide(
-    connection: Connection, run: Run, decision: Literal["approved", "rejected"], now: datetime.datetime
+    connection: Connection, id_: str, decision: Literal["approved", "rejected"], now: datetime.datetime
 ) -> tuple[Run, list[Message]]:
     """Approve or reject what a run holds. Approving starts a full run that may delete those objects, if the rules still
-    say so; rejecting leaves everything as it is. ``Conflict`` when there is nothing to decide."""
-    held = sum(number for name, number in run.counts.items() if name.endswith(".held"))
-    if run.preview or not held:
+    say so; what is rejected stays held until it is approved or the user is wanted again. ``Conflict`` when there is
+    nothing to decide, ``Changed`` when somebody else decided at the same moment."""
+    loaded = await connection.runs.load(id_)
+    run, etag = loaded or (None, "")
+    if run is None or run.preview or not any(name.endswith(".held") for name in run.counts):
         raise Conflict("This run holds nothing that waits for a decision.")
     if run.decision:
         raise Conflict(f"This run was {run.decision} already.")
     decided = msgspec.structs.replace(run, decision=decision)
-    await connection.runs.save(decided)
+    await connection.runs.replace(decided, etag)
+    ids = {item.object_id async for item in connection.runs.items(id_) if item.outcome == "held"}
 
     def settled(health: Health) -> Health:
-        return msgspec.structs.replace(health, reasons=[reason for reason in health.reasons if reason.code != HELD])
+        held = {
+            object_id: "rejected" if object_id in ids and decision == "rejected" else state
+            for object_id, state in health.held.items()
+        }
+        reasons = [reason for reason in health.reasons if reason.code != HELD]
+        return msgspec.structs.replace(health, held=held, reasons=reasons)
 
     await connection.health.update(settled)
     if decision == "rejected":
         return decided, []
-    _, message = await request_run(connection, now, started_by="approval", decides=run.id)
+    _, message = await request_run(connection, now, started_by="approval", decides=id_)
     return decided, [message]
 
 
@@ -204,15 +216,21 @@ async def tick(connection: Connection, now: datetime.datetime) -> list[Message]:
     if not settings.users.enabled or settings.missing():
         return messages
     health = await connection.health.load()
-    due = _scheduled(settings, health, now)
-    if due:
-        stamp = now.isoformat(timespec="seconds")
+    stamp = now.isoformat(timespec="seconds")
+    if health.last_scheduled is None:
+        # Users were enabled, and the save broke off before this was noted.
+        health = await connection.health.update(
+            lambda health: msgspec.structs.replace(
+                health, last_scheduled=stamp, initial_pending=health.last_full_success is None
+            )
+        )
+    if _scheduled(settings, health, now):
+        _, message = await request_run(connection, now, started_by="schedule")
         await connection.health.update(
             lambda health: msgspec.structs.replace(health, last_scheduled=stamp, retry_at=None)
         )
-        _, message = await request_run(connection, now, started_by="schedule")
         return [*messages, message]
-    if _retry_due(health, now) or (health.initial_pending and health.last_run is None and not messages):
+    if _retry_due(health, now) or (health.initial_pending and health.retry_at is None and not messages):
         messages += await start_pending(connection, settings, now)
     return messages
 
@@ -244,12 +262,31 @@ async def _requeue_stuck(connection: Connection, now: datetime.datetime) -> list
     if not open_runs:
         return []
     holder = await connection.leases.holder(LEASE_NAME)
-    stuck = [run for run in open_runs if holder is None or holder.owner != run.id]
-    for run in stuck:
-        log.warning("Run %s lost its message; it is queued again", run.id)
-        # Mark the time, so that the next tick leaves it alone.
-        await connection.runs.save(msgspec.structs.replace(run, requeued_at=now.isoformat(timespec="seconds")))
-    return [Message(connection.id, run.id) for run in stuck]
+    stuck = [run for run in open_runs if holder is None or (holder.owner != run.id and not run.is_waiting)]
+    return [Message(connection.id, run.id) for run in stuck if await _requeue(connection, run, now)]
+
+
+async def _requeue(connection: Connection, run: Run, now: datetime.datetime) -> bool:
+    """Mark the time, so that the next tick leaves it alone; a run that dies again and again is given up."""
+    loaded = await connection.runs.load(run.id)
+    if loaded is None or loaded[0].status in FINISHED:
+        return False
+    current, etag = loaded
+    stamp = now.isoformat(timespec="seconds")
+    if current.requeues >= REQUEUES and not current.is_waiting:
+        fault = Fault("interrupted", "the run was interrupted again and again", "Look at the log of the function app.")
+        failed = msgspec.structs.replace(current, status="failed", finished_at=stamp, fault=fault, message=GIVEN_UP)
+        with contextlib.suppress(Changed):
+            await connection.runs.replace(failed, etag)
+            await connection.failed("bug", fault, now, failed)
+        return False
+    marked = msgspec.structs.replace(current, requeued_at=stamp, requeues=current.requeues + 1)
+    try:
+        await connection.runs.replace(marked, etag)
+    except Changed:
+        return False  # it is alive
+    log.warning("Run %s is queued again", run.id)
+    return True
 
 
 async def _is_busy(connection: Connection, now: datetime.datetime) -> bool:
@@ -261,6 +298,8 @@ async def _is_busy(connection: Connection, now: datetime.datetime) -> bool:
 def _may_be_stuck(run: Run, now: datetime.datetime) -> bool:
     if run.status in FINISHED:
         return False
+    if run.is_waiting:
+        return True
     return _age(run, now) > (DEAD_AFTER if run.status == "running" and not run.preview else QUEUED_FOR)
 
 

@@ -199,7 +199,7 @@ async def test_approved_deletions_are_carried_out_and_only_those(world: World) -
     late = next(link for link in await world.links() if link.object_id not in gone)
     for link in [link for link in await world.links() if link.object_id not in gone][:22]:
         world.delete_user(link.object_id)
-    _, [message] = await decide(world.connection, held, "approved", world.tell())
+    _, [message] = await decide(world.connection, held.id, "approved", world.tell())
     run = await world.execute(message)
     assert run.counts["delete.done"] == 25
     assert run.counts["delete.held"] == 22
@@ -211,7 +211,7 @@ async def test_rejected_deletions_stay_undone(world: World) -> None:
     await mass_deletion(world, 25)
     before = set(world.extensions())
     held = await world.run()
-    decided, messages = await decide(world.connection, held, "rejected", world.tell())
+    decided, messages = await decide(world.connection, held.id, "rejected", world.tell())
     assert (decided.decision, messages) == ("rejected", [])
     assert set(world.extensions()) == before
     assert (await read_status(world.connection, world.tell())).reasons == []

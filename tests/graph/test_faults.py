@@ -204,8 +204,8 @@ async def test_a_challenge_for_more_claims_is_answered_with_a_new_token(
 
 
 async def test_an_error_page_instead_of_an_error_is_still_typed(reader: Graph, emulator: MicrosoftEmulator) -> None:
-    for status, kind in ((403, ConsentMissing), (404, NotFound), (400, BadRequest), (429, Throttled)):
-        emulator.faults.append(fault(status=status, body=HTML, times=ATTEMPTS if status == 429 else 1))
+    for status, kind in ((403, ConsentMissing), (404, Unavailable), (400, BadRequest), (429, Throttled)):
+        emulator.faults.append(fault(status=status, body=HTML, times=ATTEMPTS if status in {404, 429} else 1))
         with pytest.raises(kind):
             await read(reader)
 

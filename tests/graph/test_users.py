@@ -218,11 +218,13 @@ async def test_a_round_that_is_withdrawn_in_its_middle_asks_for_a_full_read(
         await read(reader)
 
 
-@pytest.mark.parametrize(("status", "kind"), [(400, BadRequest), (404, NotFound)])
+@pytest.mark.parametrize(
+    ("status", "code", "kind"), [(400, "Request_BadRequest", BadRequest), (404, "Request_ResourceNotFound", NotFound)]
+)
 async def test_other_refusals_of_a_round_are_no_resync(
-    reader: Graph, emulator: MicrosoftEmulator, status: int, kind: type[Exception]
+    reader: Graph, emulator: MicrosoftEmulator, status: int, code: str, kind: type[Exception]
 ) -> None:
-    emulator.faults.append(refusal(status, "Request_BadRequest"))
+    emulator.faults.append(refusal(status, code))
     with pytest.raises(kind):
         await read(reader)
 

@@ -19,12 +19,12 @@ from pbx.errors import (
     Blocked,
     Busy,
     CredentialsRejected,
-    LimitReached,
     OutcomeUnknown,
     PbxError,
     Retry,
     ServerFault,
     Stop,
+    TokensExhausted,
 )
 from pbx.models import TokenAnswer
 from pbx.tokens import Credentials, SharedToken, State
@@ -344,7 +344,7 @@ async def test_eight_live_tokens_are_a_limit_that_passes(office: Office) -> None
     for _ in range(8):
         machine.tokens.issue(office.now())
     for _ in range(3):
-        with pytest.raises(LimitReached, match="8 live"):
+        with pytest.raises(TokensExhausted, match="8 live"):
             await office.client().capacity()
     assert office.issued() == ["get_token limit"]
     office.advance(1801)

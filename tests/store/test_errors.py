@@ -58,6 +58,8 @@ CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
         "create": lambda it: it.create(RUN),
         "save": lambda it: it.save(RUN),
         "get": lambda it: it.get("r"),
+        "load": lambda it: it.load("r"),
+        "replace": lambda it: it.replace(RUN, 'W/"x"'),
         "newest": lambda it: it.newest(1),
         "add_items": lambda it: it.add_items("r", 0, [RunItem(operation="", outcome="done", object_id="")]),
         "items": lambda it: it.items("r"),

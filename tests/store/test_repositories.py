@@ -14,7 +14,7 @@ from store.cursors import Cursor, CursorStore
 from store.errors import Changed, InvalidRecord
 from store.health import Health, HealthStore, Reason
 from store.links import Link, LinkStore
-from store.runs import Run, RunItem, RunStore, count, run_id
+from store.runs import Run, RunItem, RunStore, run_id
 from store.tables import Row, Tables, long_text
 from store.tokens import TokenStore
 
@@ -178,12 +178,6 @@ def test_a_later_run_has_a_smaller_id(milliseconds: int, apart: int) -> None:
     later = earlier + datetime.timedelta(milliseconds=apart)
     assert run_id(later, "zz") < run_id(earlier, "aa")
     assert len(run_id(later, "")) == len(run_id(earlier, ""))
-
-
-def test_counting_leaves_the_given_counts_alone() -> None:
-    counts = {"a": 1}
-    assert count(counts, "a", "b", "a") == {"a": 3, "b": 1}
-    assert counts == {"a": 1}
 
 
 # Health

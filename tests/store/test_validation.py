@@ -249,7 +249,7 @@ def test_the_message_says_what_would_be_right() -> None:
     assert {problem.path: problem.message for problem in problems(document)} == {
         "/schedule/kind": "has to be one of daily, weekly",
         "/schedule/change_count": "has to be 1 or more",
-        "/pbx/max_writes_per_second": "has to be more than 0",
+        "/pbx/max_writes_per_second": "has to be 0.5 or more",
         "/pbx/ca_certificate": "has to be null or a text",
     }
 

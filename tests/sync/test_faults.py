@@ -28,6 +28,7 @@ POLICIES: dict[type[Exception], Policy] = {
     pbx.errors.OutcomeUnknown: "retry",
     pbx.errors.Busy: "retry",
     pbx.errors.ServerFault: "retry",
+    pbx.errors.TokensExhausted: "retry",
     pbx.errors.ItemError: "bug",
     pbx.errors.Conflict: "bug",
     pbx.errors.Refused: "bug",
@@ -48,6 +49,7 @@ POLICIES: dict[type[Exception], Policy] = {
     store.errors.SecretMissing: "stop",
     store.errors.LeaseLost: "retry",
     store.errors.InvalidRecord: "bug",
+    store.errors.Misconfigured: "stop",
 }
 
 
