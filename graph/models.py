@@ -1,7 +1,5 @@
 """Graph's answers, as far as the bridge reads them. Unknown members are skipped while decoding."""
 
-from typing import Literal
-
 import msgspec
 
 
@@ -83,8 +81,6 @@ class AppRegistration(msgspec.Struct, frozen=True, rename="camel"):
     password_credentials: list[KeyCredential] = []
     key_credentials: list[KeyCredential] = []
 
-
-type CredentialKind = Literal["secret", "certificate", "federated"]
 
 BASE_SELECT = (
     "id", "userPrincipalName", "displayName", "givenName", "surname", "mail", "mobilePhone", "jobTitle",

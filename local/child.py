@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 READY = re.compile(r"^Listening on (\S+)$", re.MULTILINE)
 START_SECONDS = 60.0
 STOP_SECONDS = 3.0
+LOG_CHARACTERS = 100_000
+"""So much of what it printed last is kept for an error message."""
 
 
 class Child:
@@ -83,3 +85,4 @@ class Child:
             if not self._ready.is_set() and (match := READY.search(self._log)):
                 self.url = match[1]
                 self._ready.set()
+            self._log = self._log[-LOG_CHARACTERS:]

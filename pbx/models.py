@@ -1,10 +1,8 @@
 """The PBX's objects, as far as the bridge reads and writes them. Unknown members are ignored."""
 
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
-
-type PresenceStatus = Literal["available", "away", "business_trip", "do_not_disturb", "lunch", "off_work"]
 
 FIELDS = ("first_name", "last_name", "email_addr", "mobile_number", "title")
 """The synced fields of an extension: only these are ever overwritten."""
@@ -35,7 +33,6 @@ class Information(msgspec.Struct, frozen=True):
     model_name: str = ""
     firmware_version: str = ""
     sn: str = ""
-    device_name: str = ""
 
 
 class InformationAnswer(Answer, frozen=True):
@@ -57,7 +54,6 @@ class ExtensionRow(msgspec.Struct, frozen=True):
     id: int
     number: str
     email_addr: str | None = None
-    caller_id_name: str | None = None
 
 
 class ExtensionPage(Answer, frozen=True):

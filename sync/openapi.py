@@ -60,13 +60,22 @@ def _paths() -> dict[str, Any]:
             "put": _operation(
                 "putSettings",
                 "Replace the settings; members left out take their defaults",
-                {"200": _of("Settings")},
+                {"200": _of("Settings"), "412": _failure("Somebody saved meanwhile."), "422": _failure("Refused.")},
                 body="Settings",
                 parameters=[_parameter("If-Match", "header", "The ETag that was read; without it the last one wins.")],
             ),
         },
         "/api/sync": {
-            "post": _operation("postSync", "Request a run or a preview", {"202": _of("Run")}, body="SyncRequest")
+            "post": _operation(
+                "postSync",
+                "Request a run or a preview",
+                {
+                    "202": _of("Run"),
+                    "409": _failure("Not connected, or users are off."),
+                    "422": _failure("Refused."),
+                },
+                body="SyncRequest",
+            )
         },
         "/api/runs": {
             "get": _operation("getRuns", "Runs, newest first", {"200": _list_of("Run")}, parameters=[top, after])
@@ -121,6 +130,11 @@ def _paths() -> dict[str, Any]:
     }
 
 
+def _failure(description: str) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}
+    return {"description": description, "content": content}
+
+
 def _operation(
     name: str,
     summary: str,
@@ -130,14 +144,10 @@ def _operation(
     inline: dict[str, Any] | None = None,
     parameters: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
-    failure = {
-        "description": "Problem details.",
-        "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}},
-    }
     operation: dict[str, Any] = {
         "operationId": name,
         "summary": summary,
-        "responses": {**responses, "default": failure},
+        "responses": {**responses, "default": _failure("Problem details.")},
     }
     if parameters:
         operation["parameters"] = parameters
