@@ -12,6 +12,9 @@ USAGE = """usage: python -m local [run | host | microsoft | pbx] [--help]
 
 def main(argv: list[str]) -> int:
     """Run the part that the first argument names."""
+    if argv and argv[0] in {"-h", "--help"}:
+        print(USAGE)
+        return 0
     part, arguments = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("run", argv)
     match part:
         case "run":

@@ -63,6 +63,11 @@ class Child:
     def pid(self) -> int | None:
         return self._process.pid if self._process is not None else None
 
+    @property
+    def returncode(self) -> int | None:
+        """Its exit code once it has ended."""
+        return self._process.returncode if self._process is not None else None
+
     async def stop(self) -> None:
         """End it; one that does not end by itself is killed."""
         if self._process is None:

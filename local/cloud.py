@@ -103,6 +103,13 @@ class Cloud:
         """The authority that vouches for the emulators."""
         return self.folder / "ca.pem"
 
+    def ended(self) -> set[str]:
+        """The parts that ended by themselves."""
+        parts = {"The emulator of Microsoft": self._parts["microsoft"], "The emulator of the PBX": self._parts["pbx"]}
+        gone = {name for name, child in parts.items() if child.returncode is not None}
+        gone |= {"Azurite"} if self.azurite.pid is None else set()
+        return gone | ({"The Functions host"} if self._with_host and self.host.returncode is not None else set())
+
     async def restart_host(self, *, kill: bool = False) -> None:
         """End the Functions host (as a crash does, with ``kill``) and start it anew on the same state."""
         await (self.host.kill() if kill else self.host.stop())
@@ -159,8 +166,10 @@ class Cloud:
         }
 
     async def _close(self) -> None:
-        await self._stack.aclose()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        try:
+            await self._stack.aclose()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def sample_secrets() -> dict[str, str]:

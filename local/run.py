@@ -6,6 +6,7 @@ import contextlib
 import signal
 import socket
 import sys
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Self
@@ -19,7 +20,7 @@ from rich.table import Table
 from local.cloud import Cloud, Ports, sample_secrets
 from local.errors import LocalCloudError
 
-PATIENCE_SECONDS = 600.0
+PATIENCE_SECONDS = 120.0
 WRITES_PER_SECOND = 50
 """The emulated PBX has no calls to handle; a real one is given 4."""
 SHOWN_REASONS = 8
@@ -40,7 +41,8 @@ def main(argv: Sequence[str]) -> int:
     taken = _taken(options.ports)
     if taken:
         for part, port, flag in taken:
-            console.print(f"Port {port}, meant for {part}, is in use. Stop what listens there, or choose another one:")
+            words = f"Port {port}, meant for {part}, is in use. Stop what listens there, or choose another one:"
+            console.print(words, soft_wrap=True)
             console.print(f"  make run ARGS='{flag} {port + 1000}'")
         return 2
     try:
@@ -55,20 +57,24 @@ async def _run(options: Options, console: Console) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    work = asyncio.create_task(_work(options, console, stop))
+    is_up = asyncio.Event()
+    work = asyncio.create_task(_work(options, console, stop, is_up))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([work, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
-    if not work.done():
+    if stop.is_set():
         console.print("\nStopping ...")
-        work.cancel()
+        if not is_up.is_set():
+            work.cancel()  # once it is up it ends by itself, and may be cleaning up already
     with contextlib.suppress(asyncio.CancelledError):
-        return await work
+        code = await work
+        if not stop.is_set():
+            return code
     console.print("Stopped; no process is left.")
     return 0
 
 
-async def _work(options: Options, console: Console, stop: asyncio.Event) -> int:
+async def _work(options: Options, console: Console, stop: asyncio.Event, is_up: asyncio.Event) -> int:
     console.print("Starting Azurite, the emulators and the Functions host ...")
     async with _cloud(options) as cloud, Api(cloud) as api:
         run = await _first_sync(api, console)
@@ -76,8 +82,20 @@ async def _work(options: Options, console: Console, stop: asyncio.Event) -> int:
         if options.once:
             return 0 if run["status"] == "succeeded" else 1
         _addresses(console, cloud)
-        await stop.wait()
+        is_up.set()
+        await _watch_parts(cloud, console, stop)
     return 0
+
+
+async def _watch_parts(cloud: Cloud, console: Console, stop: asyncio.Event) -> None:
+    """Wait for the end, and tell of each part that ends before."""
+    told: set[str] = set()
+    while not stop.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1)
+        for part in cloud.ended() - told:
+            console.print(f"[red]{part} ended; stop with Ctrl-C and start again.[/red]")
+            told.add(part)
 
 
 def _cloud(options: Options) -> Cloud:
@@ -145,14 +163,19 @@ async def _first_sync(api: Api, console: Console) -> Any:
 
 async def _watch(api: Api) -> AsyncIterator[Any]:
     """The newest run again and again, until it is finished."""
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while True:
-            page, _ = await api.call("GET", "/api/runs?top=1")
-            if page["value"]:
-                yield page["value"][0]
-                if page["value"][0]["status"] not in {"queued", "running"}:
-                    return
-            await asyncio.sleep(0.2)
+    seen, since = -1, time.monotonic()
+    while True:
+        page, _ = await api.call("GET", "/api/runs?top=1")
+        if page["value"]:
+            run = page["value"][0]
+            yield run
+            if run["status"] not in {"queued", "running"}:
+                return
+            if run["items"] != seen:
+                seen, since = run["items"], time.monotonic()
+        if time.monotonic() - since > PATIENCE_SECONDS:
+            raise LocalCloudError(f"the first sync made no progress for {PATIENCE_SECONDS:.0f} s")
+        await asyncio.sleep(0.2)
 
 
 def _summarise(console: Console, run: Any, items: Sequence[Any]) -> None:
@@ -171,7 +194,8 @@ def _summarise(console: Console, run: Any, items: Sequence[Any]) -> None:
 
 def _addresses(console: Console, cloud: Cloud) -> None:
     url, key = cloud.host.url, cloud.host.function_key
-    console.print(f"""
+    console.print(
+        f"""
 Functions host    {url}        function key {key}
 Microsoft         {cloud.microsoft_url}      Entra, Graph, Key Vault; /_control/requests shows what was asked
 PBX               {cloud.pbx_url}      /_control/extensions shows what was written
@@ -180,21 +204,30 @@ Authority         {cloud.ca_file}
 Try:
   curl -H 'x-functions-key: {key}' {url}/api/status
   curl -H 'x-functions-key: {key}' {url}/api/runs
-  curl -H 'x-functions-key: {key}' {url}/api/links?search=jan
+  curl -H 'x-functions-key: {key}' '{url}/api/links?search=jan'
   curl -H 'x-functions-key: {key}' -d '{{"preview": true}}' {url}/api/sync
 
-Everything stays up until Ctrl-C.""")
+Everything stays up until Ctrl-C.""",
+        soft_wrap=True,
+    )
 
 
 def _options(argv: Sequence[str]) -> Options:
     parser = argparse.ArgumentParser(prog="python -m local run", description="The cloud on one machine.")
-    parser.add_argument("--port", type=int, default=7071, help="of the Functions host; 0 takes a free one")
-    parser.add_argument("--microsoft-port", type=int, default=8443, help="of Entra, Graph and Key Vault")
-    parser.add_argument("--pbx-port", type=int, default=8088, help="of the PBX")
+    parser.add_argument("--port", type=_port, default=7071, help="of the Functions host; 0 takes a free one")
+    parser.add_argument("--microsoft-port", type=_port, default=8443, help="of Entra, Graph and Key Vault")
+    parser.add_argument("--pbx-port", type=_port, default=8088, help="of the PBX")
     parser.add_argument("--users", type=int, help="generate a tenant of so many users instead of the sample")
     parser.add_argument("--once", action="store_true", help="end after the first sync")
     found = parser.parse_args(argv)
     return Options(Ports(found.port, found.microsoft_port, found.pbx_port), found.users, found.once)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65_535:
+        raise argparse.ArgumentTypeError("a port is a number from 0 to 65535")
+    return port
 
 
 def _taken(ports: Ports) -> list[tuple[str, int, str]]:

@@ -84,7 +84,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """The run whose held deletions this run carries out."""
 
 
-class RunItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RunItem(msgspec.Struct, frozen=True, kw_only=True):
     """One operation of a run with everything an administrator wants to know about it."""
 
     number: int = 0

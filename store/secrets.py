@@ -25,6 +25,22 @@ MAX_BYTES = 25_600
 PLACE = "the Key Vault"
 
 
+def certificate_fault(pem: str) -> str:
+    """What is wrong with a certificate that an application is to sign in with; empty when it can be used."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import serialization
+
+    try:
+        certificate = x509.load_pem_x509_certificate(pem.encode())
+        key = serialization.load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError):  # TypeError: the key asks for a password
+        return "has to be a certificate and its private key, both as PEM and without a password"
+    spki = (serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+    if certificate.public_key().public_bytes(*spki) != key.public_key().public_bytes(*spki):
+        return "has a private key that does not belong to its certificate"
+    return ""
+
+
 class Secret(msgspec.Struct, frozen=True):
     """A value and the id of its version, which says whether the value changed without comparing values."""
 

@@ -168,7 +168,7 @@ def _rule_problems(settings: Settings) -> Iterator[Problem]:
 
 def _connection_problems(settings: Settings) -> Iterator[Problem]:
     microsoft, pbx = settings.microsoft, settings.pbx
-    if microsoft.tenant_id and not GUID.fullmatch(microsoft.tenant_id) and not HOST.fullmatch(microsoft.tenant_id):
+    if microsoft.tenant_id and not GUID.fullmatch(microsoft.tenant_id) and not _is_domain(microsoft.tenant_id):
         yield Problem("/microsoft/tenant_id", "has to be the directory (tenant) id, a GUID, or a domain of the tenant")
     if microsoft.client_id and not GUID.fullmatch(microsoft.client_id):
         yield Problem("/microsoft/client_id", "has to be the application (client) id, a GUID")
@@ -182,6 +182,10 @@ def _connection_problems(settings: Settings) -> Iterator[Problem]:
         yield Problem(
             "/pbx/ca_certificate", "has to be a certificate in PEM form (-----BEGIN CERTIFICATE-----) or null"
         )
+
+
+def _is_domain(name: str) -> bool:
+    return "." in name and ":" not in name and HOST.fullmatch(name) is not None
 
 
 def _port_fits(fqdn: str) -> bool:

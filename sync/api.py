@@ -3,6 +3,7 @@
 Errors are problem details (RFC 9457). Whoever calls has shown a function key to the host before.
 """
 
+import asyncio
 import datetime
 import logging
 import re
@@ -15,7 +16,7 @@ import msgspec
 from store.errors import AccessDenied, Changed, Misconfigured, StoreError
 from store.links import Kind, Link
 from store.runs import FINISHED, Run, RunItem
-from store.secrets import MAX_BYTES, SECRET_NAMES
+from store.secrets import MAX_BYTES, SECRET_NAMES, certificate_fault
 from store.validation import GUID, InvalidSettings, Problem, parse_settings
 from sync.connection import Connection
 from sync.openapi import document
@@ -26,6 +27,8 @@ log = logging.getLogger("sync")
 
 MAX_TOP = 1000
 MAX_BODY = 1_000_000
+PATIENCE_SECONDS = 20.0
+"""No request waits longer for storage; the load balancer before a function app gives up after 230 s."""
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 
@@ -104,7 +107,10 @@ class ApiError(Exception):
 async def answered(work: Callable[[], Awaitable[Reply]]) -> Reply:
     """Run a handler; every failure becomes problem details in plain words, never a traceback."""
     try:
-        return await work()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            return await work()
+    except TimeoutError:
+        return problem(503, "Storage is not available", "Storage or the Key Vault does not answer. Try again later.")
     except ApiError as error:
         return problem(error.status, error.title, str(error), error.problems)
     except InvalidSettings as error:
@@ -228,6 +234,8 @@ async def put_secret(connection: Connection, name: str, ask: Ask, now: datetime.
     if known is None:
         raise ApiError(404, "Unknown secret", f"The secrets are {', '.join(SECRET_NAMES)}.")
     value = _secret_value(ask)
+    if known == "entra-client-certificate" and (fault := certificate_fault(value)):
+        raise _unprocessable((Problem("/value", fault),))
     version, messages = await store_secret(connection, known, value, now)
     return _json({"name": known, "version": version}, messages=messages)
 

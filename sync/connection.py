@@ -112,10 +112,10 @@ class Connection:
             failures = health.failures + 1
             pause = datetime.timedelta(minutes=RETRY_MINUTES[min(failures, len(RETRY_MINUTES)) - 1])
             needs_attention = policy != "retry" or failures >= ATTENTION_AFTER
-            others = [reason for reason in health.reasons if reason.code != fault.code]
+            others = [reason for reason in health.reasons if side_of(reason.code) != side_of(fault.code)]
             earlier = next((reason for reason in health.reasons if reason.code == fault.code), None)
             since = earlier.since if earlier else now.isoformat(timespec="seconds")
-            reason = Reason(fault.code, _sentence(fault.message, health), fault.action, since)
+            reason = Reason(fault.code, _sentence(fault.message, health, now), fault.action, since)
             # Something that changed while the run was under way may have asked for an earlier try.
             times = [(now + pause).isoformat(timespec="seconds"), *([health.retry_at] if health.retry_at else [])]
             return msgspec.structs.replace(
@@ -158,6 +158,8 @@ class Connection:
                 health,
                 secrets={**health.secrets, name: version},
                 secret_checked_at=None if name.startswith("entra") else health.secret_checked_at,
+                secret_expires_at=None if name.startswith("entra") else health.secret_expires_at,
+                reasons=[reason for reason in health.reasons if side_of(reason.code) != side_of(name)],
             )
 
         return await self.health.update(change)
@@ -179,8 +181,17 @@ def needed_secrets(settings: Settings) -> list[SecretName]:
     return [*names, "pbx-client-secret"]
 
 
-def _sentence(message: str, health: Health) -> str:
+def side_of(code: str) -> str:
+    """Which side of the connection a reason or a secret is about. A new fault of a side replaces its earlier one: it is
+    the next thing to mend there."""
+    if code.startswith(("entra", "graph")):
+        return "microsoft"
+    return "pbx" if code.startswith("pbx") else code
+
+
+def _sentence(message: str, health: Health, now: datetime.datetime) -> str:
     """The fault as a sentence; an expired secret names its day when Graph told it before."""
-    if "AADSTS7000222" in message and health.secret_expires_at:
-        message = message.replace("has expired", f"expired on {health.secret_expires_at[:10]}")
+    end = health.secret_expires_at
+    if "AADSTS7000222" in message and end is not None and datetime.datetime.fromisoformat(end) < now:
+        message = message.replace("has expired", f"expired on {end[:10]}")
     return f"{message[:1].upper()}{message[1:]}."

@@ -22,8 +22,10 @@ EXTENSION_MARK = re.compile(
     r"[\s,;/]*(?:;?(?<![a-z])ext(?:ension)?[.:=]?|(?<![a-z])x\.?|#)\s*([0-9]+)\s*$", re.IGNORECASE
 )
 """The tail of a telephone number that names an extension, as in ``+31 20 123 4567 ext. 2041``."""
-NEXT_NUMBER = re.compile(r"\s/\s|/(?=[+0])|(?<=[0-9])\s*(?=\+)|[;,&|]|\b(?:or|and)\b", re.IGNORECASE)
-"""Where a second number begins in the same field, as in ``06 0000 0046 / 06 0000 0047``."""
+NEXT_NUMBER = re.compile(r"(?<=[0-9])\s*(?=\+)|[;,&|]|\b(?:or|and)\b", re.IGNORECASE)
+"""Where a second number begins in the same field. A slash may do so as well: see ``_before_slash``."""
+WHOLE_NUMBER = 7
+"""Digits from which on a part is a number by itself, not an area code or a group of digits."""
 LABEL = re.compile(r"^[^0-9+*#(]+|\([^0-9()]*\)")
 """What people write beside a number: a word before it, or one in brackets, as in ``mobile: 06 0000 0046 (private)``."""
 PHONE_DIGITS = 15
@@ -147,7 +149,7 @@ def _phone(text: str, notes: list[str]) -> str:
     line = _line(text, "mobile number", notes)
     parts = NEXT_NUMBER.split(ascii_digits(line))
     first = next((part for part in parts if any(map(str.isdigit, part))), "")
-    bare = LABEL.sub("", EXTENSION_MARK.sub("", first).strip())
+    bare = LABEL.sub("", EXTENSION_MARK.sub("", _before_slash(first)).strip())
     number = DIALABLE.sub("", bare)
     if line and (fault := _fault(bare, number)):
         notes.append(f"The mobile number {line} was left out: it {fault}.")
@@ -155,6 +157,14 @@ def _phone(text: str, notes: list[str]) -> str:
     if number != line:
         notes.append(f"The mobile number {line} was written as {number}.")
     return number
+
+
+def _before_slash(text: str) -> str:
+    """The first of two numbers with a slash between them. A slash with less than a whole number on either side groups
+    the digits of one, as in ``0151/0001234``: then it is all one number."""
+    left, _, right = text.partition("/")
+    is_two = all(sum(map(str.isdigit, part)) >= WHOLE_NUMBER for part in (left, right))
+    return left if is_two else text
 
 
 def _fault(bare: str, number: str) -> str:

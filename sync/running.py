@@ -165,7 +165,7 @@ class Execution:
             if lease is None:
                 await self._record(list(preview_items(plan, held)))
                 await self._connection.recovered(self._stamp())
-                await self._finish("This is a preview; nothing was changed.")
+                await self._finish(f"Nothing was changed; a run would do: {summary(self._run.counts)}")
                 return False
             applied = await self._apply(settings, pbx, lease, plan=plan, held=held, gathered=gathered)
             if not applied.finished:
@@ -431,7 +431,9 @@ def summary(counts: Mapping[str, int]) -> str:
     """A run in one sentence."""
     words = {
         "create.done": "created", "associate.done": "associated", "update.done": "updated", "delete.done": "deleted",
-        "release.done": "released", "unchanged": "unchanged",
+        "release.done": "released", "create.planned": "to create", "associate.planned": "to associate",
+        "update.planned": "to update", "delete.planned": "to delete", "release.planned": "to release",
+        "unchanged": "unchanged",
     }  # fmt: skip
     parts = [f"{counts[name]} {word}" for name, word in words.items() if counts.get(name)]
     for outcome in ("skipped", "held", "failed"):

@@ -22,7 +22,7 @@ EXPIRY_WARNING = datetime.timedelta(days=14)
 
 
 class RunSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The newest run in short; the rest is at ``/api/runs/{id}``."""
+    """The newest run that was no preview and was not refused, in short; the rest is at ``/api/runs/{id}``."""
 
     id: str
     status: str
@@ -84,7 +84,8 @@ async def read_status(connection: Connection, now: datetime.datetime) -> Status:
     settings = (await connection.settings.load()).settings
     missing, trouble = await _missing(connection, settings)
     health = await connection.health.load()
-    runs = [run async for run in connection.runs.newest(1)]
+    recent = [run async for run in connection.runs.newest(10)]
+    runs = [run for run in recent if not run.preview and run.status != "refused"]
     reasons = [*trouble, *_missing_reasons(settings, missing), *health.reasons, *_expiry_reasons(health, now)]
     return Status(
         connection=connection.id,

@@ -285,3 +285,24 @@ async def test_credentials_revoked_on_the_pbx_are_noticed_once_and_not_tried_aga
         assert run.fault is not None
         assert run.fault.code == "pbx_credentials_rejected"
     assert asked(world, TOKENS) == before + 1
+
+
+async def test_a_new_fault_of_a_side_replaces_the_earlier_one_and_dates_are_of_the_secret_in_use(world: World) -> None:
+    await world.secrets()
+    await world.enable()
+    await world.run()
+    health = await world.connection.health.load()
+    assert health.secret_expires_at is not None
+    await world.secrets(entra=EXPIRED_CLIENT_SECRET)
+    await world.connection.secret_stored("entra-client-secret", "2")
+    await world.run()
+    [reason] = (await read_status(world.connection, world.tell())).reasons
+    assert reason.code == "entra_secret_expired"
+    assert "has expired" in reason.message
+    assert "2099" not in reason.message
+    await world.secrets(entra="neither")
+    await world.run()
+    assert await codes(world) == {"entra_secret_wrong"}
+    await world.secrets(entra="neither", pbx="wrong")
+    await world.connection.secret_stored("entra-client-secret", "3")
+    assert await codes(world) == set()

@@ -143,3 +143,17 @@ async def test_tokens_appear_neither_in_the_log_nor_in_an_answer(client: Client,
     items = await client.get(f"/api/runs/{run['id']}/items")
     assert token not in cloud.host.log()
     assert token not in msgspec.json.encode([run, items]).decode()
+
+
+async def test_a_body_sent_as_curl_does_without_a_header_is_read_as_json(client: Client) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    status, problem, _ = await client.call("POST", "/api/sync", raw=b"{}", headers=form)
+    assert (status, problem["title"]) == (409, "Not connected")
+    xml = {"Content-Type": "application/xml"}
+    assert (await client.call("POST", "/api/sync", raw=b"{}", headers=xml))[0] == 415
+
+
+async def test_a_certificate_that_cannot_sign_is_refused_at_once(client: Client) -> None:
+    status, problem, _ = await client.call("PUT", "/api/secrets/entra-client-certificate", {"value": "nope"})
+    assert status == 422
+    assert problem["errors"][0]["path"] == "/value"
