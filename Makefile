@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 NODE_INSTALLED := node_modules/.installed
 
-.PHONY: run test check bench clean
+.PHONY: run test check bench simulate clean
 
 run: $(INSTALLED) $(NODE_INSTALLED)  ## Start the local cloud and sync the sample tenant; ARGS are passed on
 	@$(BIN)/python -m local run $(ARGS)
@@ -21,6 +21,9 @@ check: $(INSTALLED)  ## Lint, types, import directions
 
 bench: $(INSTALLED) $(NODE_INSTALLED)  ## Print the benchmarks
 	@$(BIN)/python -m benchmarks
+
+simulate: $(INSTALLED) $(NODE_INSTALLED)  ## Days in the life of random connections: SEED=1 DAYS=4 SEEDS=20
+	@$(BIN)/python -m tests.simulation --seed $(or $(SEED),1) --days $(or $(DAYS),4) --seeds $(or $(SEEDS),20)
 
 clean:  ## Remove everything that was installed or made here
 	rm -rf .venv node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -36,6 +36,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     user_principal_name: str = ""
     written: dict[str, str] = {}
     """The synced fields as the PBX last confirmed them."""
+    unsure: bool = False
+    """An update got no answer, or found nothing to update: the PBX is read before the next decision."""
     associated: bool = False
     """The extension existed before and was taken over."""
     changed_at: str = ""

@@ -14,7 +14,7 @@ from itertools import batched
 import msgspec
 
 from pbx.client import Pbx
-from pbx.errors import Conflict, ItemError, LimitReached, OutcomeUnknown, PbxError, Retry, Stop
+from pbx.errors import Conflict, ItemError, LimitReached, NotFound, OutcomeUnknown, PbxError, Retry, Stop
 from pbx.models import NewExtension
 from store.errors import InvalidRecord
 from store.leases import Lease
@@ -229,12 +229,33 @@ class Applier:
     async def _overwrite(self, operation: Operation) -> Done:
         """Update, or take over, an extension. Sending the fields twice does no harm, so a lost answer is repeated."""
         pbx_id = _id(operation)
-        if operation.after:
-            try:
-                await self._pbx.update_extension(pbx_id, operation.after)
-            except OutcomeUnknown:
-                await self._pbx.update_extension(pbx_id, operation.after)
+        try:
+            await self._update(pbx_id, operation.after)
+        except Conflict:
+            return await self._without_address(operation)
         return Done(self._item(operation, "done"), save=self._link(operation, pbx_id))
+
+    async def _update(self, pbx_id: int, fields: Mapping[str, str]) -> None:
+        if not fields:
+            return
+        try:
+            await self._pbx.update_extension(pbx_id, fields)
+        except OutcomeUnknown:
+            await self._pbx.update_extension(pbx_id, fields)
+
+    async def _without_address(self, operation: Operation) -> Done:
+        """An update whose address somebody else has, which a run that did not list the PBX cannot know: the rest of it
+        is written all the same."""
+        rest = {name: value for name, value in operation.after.items() if name != "email_addr"}
+        words = f"The e-mail address {operation.after.get('email_addr', '')} is in use by another extension."
+        if len(rest) == len(operation.after):
+            raise Conflict(words)
+        if not rest:
+            return Done(self._item(operation, "skipped", reason=words))
+        await self._update(_id(operation), rest)
+        fields = {**operation.fields, "email_addr": operation.before.get("email_addr", "")}
+        done = msgspec.structs.replace(operation, after=rest, fields=fields, notes=(*operation.notes, words))
+        return Done(self._item(done, "done"), save=self._link(done, _id(done)))
 
     async def _delete(self, operation: Operation, strangers: frozenset[str]) -> Done:
         if operation.object_id in strangers:
@@ -298,7 +319,10 @@ class Applier:
         reason = f"{operation.reason} Not done: {error}."
         item = self._item(operation, "failed", reason=reason, errcode=error.errcode)
         is_uncertain = operation.kind == "create" and not isinstance(error, ItemError | LimitReached)
-        return Done(item, retry=True, is_uncertain=is_uncertain)
+        link = self._known.get(operation.object_id)
+        is_unsure = operation.kind == "update" and isinstance(error, Retry | NotFound) and link is not None
+        save = msgspec.structs.replace(link, unsure=True) if is_unsure and link is not None else None
+        return Done(item, save=save, retry=True, is_uncertain=is_uncertain)
 
     def _item(self, operation: Operation, outcome: Outcome, *, reason: str = "", errcode: int | None = None) -> RunItem:
         return msgspec.structs.replace(

@@ -99,7 +99,8 @@ async def gather(
     active = {link.object_id: _linked(link) for link in known}
     settled = {link.object_id: link for link in known}
     inventory = None
-    if directory.complete or intents or needs_inventory(directory.users.values(), active, rules, members):
+    is_unsure = bool(intents) or any(link.unsure for link in known)
+    if directory.complete or is_unsure or needs_inventory(directory.users.values(), active, rules, members):
         # Numbers and addresses are unique over the whole PBX, so all links count here.
         every = [*(known if directory.complete else [link async for link in links.all()]), *intents]
         inventory = await read_inventory(pbx, known, every, directory, capacity)

@@ -189,3 +189,43 @@ async def test_a_run_that_dies_again_and_again_is_given_up(world: World) -> None
     found = await world.connection.runs.get(run.id)
     assert found is not None
     assert found.status == "failed"
+
+
+async def test_a_value_that_was_written_without_an_answer_is_not_forgotten(world: World) -> None:
+    object_id = (await synced(world))[0]
+    link = await world.connection.links("users").get(object_id)
+    assert link is not None
+    world.change_user(object_id, jobTitle="Thought better of")
+    world.pbx.faults.append(Fault("commit_then_drop", path="*/extension/update", times=None))
+    await world.run(mode="incremental")
+    world.pbx.faults.clear()
+    world.change_user(object_id, jobTitle=link.written["title"] or None)
+    await world.run(mode="incremental")
+    assert world.extensions()[link.number]["title"] == link.written["title"]
+
+
+async def test_an_address_in_use_does_not_keep_the_other_fields_from_an_incremental_run(world: World) -> None:
+    first, second = (await synced(world))[:2]
+    links = {link.object_id: link for link in await world.links()}
+    taken = next(ext["email_addr"] for ext in world.extensions().values() if ext["email_addr"] == links[second].email)
+    world.change_user(first, mail=taken, jobTitle="Written all the same")
+    run = await world.run(mode="incremental")
+    assert run.status == "succeeded", run
+    [item] = await world.items(run)
+    assert (item.outcome, item.after) == ("done", {"title": "Written all the same"})
+    assert "in use by another extension" in item.notes[-1]
+    assert world.extensions()[links[first].number]["email_addr"] == links[first].email
+    world.change_user(second, mail=links[first].email)
+    [item] = await world.items(await world.run(mode="incremental"))
+    assert item.outcome == "skipped"
+
+
+async def test_an_extension_found_missing_by_an_incremental_run_is_made_again_by_the_next_one(world: World) -> None:
+    object_id = (await synced(world))[0]
+    link = await world.connection.links("users").get(object_id)
+    assert link is not None
+    world.remove_extension(link.number)
+    world.change_user(object_id, jobTitle="Still here")
+    assert (await world.run(mode="incremental")).status == "partial"
+    assert (await world.run(mode="incremental")).counts["create.done"] == 1
+    assert world.extensions()[link.number]["title"] == "Still here"
