@@ -51,7 +51,11 @@ class Schedule(Section, frozen=True):
     time_zone: str = "UTC"
     """A name of the IANA time zone database, such as ``Europe/Amsterdam``."""
     change_delay_minutes: Annotated[int, Meta(ge=0, le=1440)] = 10
+    """Minutes from the first change event of a batch until it is synced."""
     change_count: Annotated[int, Meta(ge=1, le=10_000)] = 10
+    """Change events at which a batch is synced at once."""
+    poll_minutes: Annotated[int, Meta(ge=5, le=1440)] = 60
+    """An incremental run starts at least so often, in case notifications were lost."""
 
 
 class UserScope(Section, frozen=True):
@@ -83,6 +87,8 @@ class Users(Section, frozen=True):
     """The account states at which the extension is deleted."""
     delete_out_of_scope: bool = False
     """Delete the extension of a user who leaves the scope; otherwise the PBX manages it from then on."""
+    delete_grace_days: Annotated[int, Meta(ge=0, le=365)] = 0
+    """Days that an extension stays, marked, before it is deleted; who returns within them gets it back."""
     associate_by_email: bool = False
     """Take over an existing extension with the user's e-mail address instead of skipping the user."""
     send_welcome_email: bool = False
@@ -102,6 +108,9 @@ class Groups(Section, frozen=True):
     enabled: bool = False
     scope: GroupScope = GroupScope()
     delete_out_of_scope: bool = False
+    """Delete the extension group of a group that leaves the scope; otherwise the PBX manages it from then on."""
+    associate_by_name: bool = False
+    """Take over an existing extension group with the group's name instead of skipping the group."""
 
 
 class Guard(Section, frozen=True):

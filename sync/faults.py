@@ -53,6 +53,9 @@ def explain(error: BaseException) -> tuple[Policy, Fault]:
             return "retry", Fault("storage_unavailable", str(error), "The bridge tries again by itself.")
         case store.errors.LeaseLost():
             return "retry", Fault("lease_lost", str(error), "The bridge tries again by itself.")
+        case graph.errors.ResyncRequired():
+            words = "Graph broke the read of the directory off twice"
+            return "retry", Fault("graph_resync", f"{words}: {error}", "The bridge tries again by itself.")
         case graph.errors.Retry() | pbx.errors.Retry():
             return "retry", Fault(error.code, str(error), error.action)
         case graph.errors.ConsentMissing() | graph.errors.Stop() | pbx.errors.Stop() | pbx.errors.FeatureMissing():

@@ -25,6 +25,8 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, str] = {}
     """All synced fields as they will be; what the link remembers."""
     notes: tuple[str, ...] = ()
+    members: tuple[str, ...] = ()
+    """Groups only: the object ids of the users who will be the members of the extension group."""
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

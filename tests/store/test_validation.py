@@ -65,16 +65,17 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "pbx": {"fqdn": "", "client_id": "", "ca_certificate": None, "max_writes_per_second": 4},
         "schedule": {
             "kind": "daily", "days": [], "at": "00:30", "time_zone": "UTC", "change_delay_minutes": 10,
-            "change_count": 10,
+            "change_count": 10, "poll_minutes": 60,
         },
         "users": {
             "enabled": False, "scope": {"kind": "all", "user_types": [], "group_ids": []},
             "number": {"kind": "sequential", "start": 1000, "property": None}, "delete_when": ["disabled", "deleted"],
-            "delete_out_of_scope": False, "associate_by_email": False, "send_welcome_email": False,
+            "delete_out_of_scope": False, "delete_grace_days": 0, "associate_by_email": False,
+            "send_welcome_email": False,
         },
         "groups": {
             "enabled": False, "scope": {"kind": "all", "group_types": [], "group_ids": []},
-            "delete_out_of_scope": False,
+            "delete_out_of_scope": False, "associate_by_name": False,
         },
         "guard": {"max_deletions": 20, "max_deletion_percent": 20},
     }  # fmt: skip
