@@ -9,6 +9,7 @@
     ├── AlreadyExists      the record to be created is there
     ├── SecretMissing      Key Vault holds no secret of that name
     ├── LeaseLost          another run took over; write nothing more
+    ├── AskedToStop        somebody wants the lease's holder to end its work; write nothing more
     └── InvalidRecord      a record breaks a limit of Table Storage or cannot be read back
         └── Misconfigured  an application setting of the deployment is missing or wrong
 """
@@ -51,6 +52,10 @@ class SecretMissing(StoreError):
 
 class LeaseLost(StoreError):
     """The lease ran out or was taken over."""
+
+
+class AskedToStop(StoreError):
+    """An administrator changed what the holder of the lease works on: it ends without another write."""
 
 
 class InvalidRecord(StoreError):

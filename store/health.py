@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 from store.errors import AlreadyExists, Changed, InvalidRecord
+from store.links import Kind
 from store.tables import Row, Tables, long_text
 
 TABLE = "settings"
@@ -39,6 +40,11 @@ class Deletions(msgspec.Struct, frozen=True):
     at: str
     number: int
     run_id: str
+    kind: Kind = "users"
+
+
+type Decisions = dict[str, Literal["open", "rejected"]]
+"""Object ids whose removal is held, and whether an administrator rejected it."""
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -52,7 +58,7 @@ class Health(msgspec.Struct, frozen=True):
     """When the application's credential in use runs out, as far as Graph lets us read it."""
     secret_checked_at: str | None = None
     initial_pending: bool = False
-    """Users were enabled and the first run has not succeeded yet."""
+    """Users or groups were enabled and the first run has not succeeded yet."""
     last_run: str | None = None
     last_full_success: str | None = None
     """When a full run last succeeded (RFC 3339, UTC)."""
@@ -60,14 +66,24 @@ class Health(msgspec.Struct, frozen=True):
     """The scheduled time that was last served (RFC 3339, UTC)."""
     counts: dict[str, int] = {}
     """Linked objects by kind, as of the last run."""
-    held: dict[str, Literal["open", "rejected"]] = {}
-    """Object ids whose removal is held, and whether an administrator rejected it."""
+    held: Decisions = {}
+    """Users whose removal is held."""
+    held_groups: Decisions = {}
+    """Groups whose removal is held."""
     deletions: list[Deletions] = []
     """Deletions of the last day that nobody had to approve."""
     failures: int = 0
     """Runs that failed one after another."""
     retry_at: str | None = None
     """When a failed run is tried again by itself (RFC 3339, UTC)."""
+    paused: list[Kind] = []
+    """What an administrator paused: settings are read-only, nothing is written."""
+    disabled: bool = False
+    """The whole integration is switched off for the time being."""
+
+    def waiting(self, kind: Kind) -> Decisions:
+        """What of this kind is held."""
+        return self.held_groups if kind == "groups" else self.held
 
 
 class HealthStore:

@@ -13,10 +13,12 @@ from typing import Self
 
 import msgspec
 
-from store.errors import AlreadyExists, Changed, LeaseLost, StoreUnavailable
+from store.errors import AlreadyExists, AskedToStop, Changed, LeaseLost, StoreUnavailable
 from store.tables import Row, Tables, long_text
 
 TABLE = "leases"
+STOP = "stop"
+"""The column by which a holder is told to end."""
 DURATION = datetime.timedelta(seconds=30)
 ACQUIRE_TRIES = 5
 RENEW_AFTER_SECONDS = 7.0
@@ -40,6 +42,7 @@ class Lease:
 
     def __init__(self, tables: Tables, row: Row, etag: str) -> None:
         self._lost = False
+        self._is_told = False
         self._tables = tables
         self._row = row
         self._etag = etag
@@ -85,7 +88,7 @@ class Lease:
         while not self._lost:
             await asyncio.sleep(RENEW_AFTER_SECONDS / 2)
             # Storage that fails for a moment is asked again; ``check`` notices when it took too long.
-            with contextlib.suppress(StoreUnavailable, LeaseLost):
+            with contextlib.suppress(StoreUnavailable, LeaseLost, Changed):
                 await self.renew()
 
     async def renew(self) -> None:
@@ -100,6 +103,8 @@ class Lease:
             self._etag = await self._tables.replace(TABLE, self._row, self._etag)
         except Changed as error:
             self._etag = await self._etag_if_ours(error)
+            if self._is_told:  # what was told is in the row that this write was to replace
+                self._etag = await self._tables.replace(TABLE, self._row, self._etag)
         self._confirmed = started
 
     async def _etag_if_ours(self, error: Changed) -> str:
@@ -108,14 +113,18 @@ class Lease:
         if row is None or (row.values["owner"], row.values["fence"]) != (self._row.values["owner"], self.fence):
             self._lost = True
             raise LeaseLost("another run took over this connection") from error
+        self._is_told = self._is_told or STOP in row.values
         return row.etag
 
     def check(self) -> None:
-        """``LeaseLost`` when the last confirmed renewal is too long ago to be sure of the lease."""
+        """``LeaseLost`` when the last confirmed renewal is too long ago to be sure of the lease; ``AskedToStop`` when
+        the holder was told to end, at the latest one renewal after that."""
         if self._lost:
             raise LeaseLost("another run took over this connection")
         if time.monotonic() - self._confirmed > STALE_AFTER_SECONDS:
             raise LeaseLost("the lease could not be renewed in time")
+        if self._is_told:
+            raise AskedToStop("the run was told to stop")
 
     async def release(self) -> None:
         """Give the lease back; one that was taken over already is no error."""
@@ -153,7 +162,8 @@ class LeaseStore:
         holder = Holder(str(row.values["owner"]), int(row.values["fence"]))
         if holder.owner and row.written_at is not None and now - row.written_at < DURATION:
             return holder
-        taken = Row(self._connection, name, {**row.values, "owner": owner, "fence": holder.fence + 1})
+        values = {column: value for column, value in row.values.items() if column != STOP}
+        taken = Row(self._connection, name, {**values, "owner": owner, "fence": holder.fence + 1})
         try:
             etag = await self._tables.replace(TABLE, taken, row.etag)
         except Changed:
@@ -166,6 +176,21 @@ class LeaseStore:
         if row is None or not row.values["owner"] or (row.written_at and now - row.written_at >= DURATION):
             return None
         return Holder(str(row.values["owner"]), int(row.values["fence"]))
+
+    async def tell_to_stop(self, name: str) -> None:
+        """Have whoever holds the lease end its work without another write; nothing happens when it is free.
+
+        The holder learns it by its next conditional write, within ``RENEW_AFTER_SECONDS`` and a half.
+        """
+        for _ in range(ACQUIRE_TRIES):
+            row, _ = await self._tables.get_timed(TABLE, self._connection, name)
+            if row is None or not row.values["owner"]:
+                return
+            told = Row(self._connection, name, {**row.values, STOP: True})
+            with contextlib.suppress(Changed):
+                await self._tables.replace(TABLE, told, row.etag)
+                return
+        raise Changed("the lease is being renewed all the time; try again")
 
     async def note(self, name: str) -> str:
         """What the holder, or the last one, noted; empty when nobody ever did."""

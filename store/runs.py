@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from store.errors import InvalidRecord
+from store.links import Kind
 from store.tables import Row, Tables, long_text
 
 RUNS = "runs"
@@ -20,9 +21,9 @@ BLOCK = 100
 BLOCK_CHARACTERS = 200_000
 """Of the 1 MiB of a row, at two bytes a character and with room to spare."""
 
-type Status = Literal["queued", "running", "succeeded", "partial", "failed", "refused"]
+type Status = Literal["queued", "running", "succeeded", "partial", "failed", "refused", "cancelled"]
 type Outcome = Literal["planned", "done", "skipped", "held", "failed"]
-FINISHED: frozenset[str] = frozenset({"succeeded", "partial", "failed", "refused"})
+FINISHED: frozenset[str] = frozenset({"succeeded", "partial", "failed", "refused", "cancelled"})
 
 
 class Fault(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -47,13 +48,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One execution: read, plan, guard, apply, record."""
 
     id: str
-    what: list[str]
+    what: list[Kind]
+    task: Literal["sync", "remove"] = "sync"
+    """``remove``: delete what is synced, because an administrator asked for it."""
     mode: Literal["full", "incremental"]
     preview: bool = False
     object_id: str | None = None
     """Set when the run is about one object only."""
     status: Status = "queued"
-    """``partial``: finished, but some items failed and will be tried again by the next run."""
+    """``partial``: finished, but some items failed and will be tried again by the next run. ``cancelled``: an
+    administrator changed the state of the connection while it was under way."""
     started_by: str
     """What asked for it: ``api``, ``schedule``, ``initial``, ``retry``, ``approval``."""
     requested_at: str
@@ -65,7 +69,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     executions: int = 0
     """How often work on it was begun; more than one after an interruption or near the time limit."""
     counts: dict[str, int] = {}
-    """By operation and outcome, as ``create.done``; ``read`` and ``unchanged`` users; ``total`` operations planned."""
+    """By operation and outcome, as ``create.done``; ``read`` and ``unchanged`` users; ``total`` operations planned.
+    Those of groups begin with ``groups.``."""
     requests: dict[str, int] = {}
     """Requests sent to Graph and to the PBX."""
     items: int = 0
@@ -89,6 +94,7 @@ class RunItem(msgspec.Struct, frozen=True, kw_only=True):
 
     number: int = 0
     """Position in the run."""
+    kind: Kind = "users"
     operation: str
     outcome: Outcome
     object_id: str

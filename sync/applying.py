@@ -1,26 +1,24 @@
 """Carries a plan out on the PBX, and records what the PBX confirmed. The one place that writes.
 
 Work goes in chunks: the intents of a chunk's creates are noted first, on the lease, which also proves that the lease
-is still ours; then its operations are sent, then links and items are stored. Whoever holds the lease next finds the
-intents and looks what became of them.
+is still ours; then its operations are sent, then links and items are stored, while the next chunk is being sent.
+Whoever holds the lease next finds the intents and looks what became of them.
 """
 
 import asyncio
 import datetime
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import batched
+from typing import Protocol
 
 import msgspec
 
-from pbx.client import Pbx
-from pbx.errors import Conflict, ItemError, LimitReached, NotFound, OutcomeUnknown, PbxError, Retry, Stop
-from pbx.models import NewExtension
+from pbx.errors import ItemError, LimitReached, NotFound, PbxError, Retry, Stop
 from store.errors import InvalidRecord
 from store.leases import Lease
-from store.links import Link, LinkStore
+from store.links import Kind, Link, LinkStore
 from store.runs import Outcome, RunItem
-from sync.passwords import new_password
 from sync.plan import Held, Operation, Plan
 
 CHUNK = 100
@@ -54,9 +52,57 @@ class Applied(msgspec.Struct, frozen=True):
     """Object ids that failed and are tried again by the next run."""
     linked: int = 0
     """Links gained, less links lost."""
+    moved: frozenset[str] = frozenset()
+    """Object ids whose PBX object came, went or was replaced by another one."""
 
 
 type Recorder = Callable[[Sequence[RunItem]], Awaitable[None]]
+
+
+class Writer(Protocol):
+    """What carrying out an operation means for one kind of objects."""
+
+    kind: Kind
+
+    async def look(self, chunk: Sequence[Operation]) -> None:
+        """Read what has to be read right before a chunk is sent."""
+
+    async def send(self, operation: Operation) -> Done:
+        """Carry out one operation; raises ``pbx.errors``."""
+
+    def intent(self, operation: Operation) -> Link:
+        """The record of a create that is about to be sent."""
+
+
+class Intent(msgspec.Struct, frozen=True):
+    """A create that was begun and whose outcome is not on record yet."""
+
+    kind: Kind
+    link: Link
+
+
+class IntentBook:
+    """The intents of a connection, noted on its lease from before a create is sent until its outcome is stored."""
+
+    def __init__(self, lease: Lease | None, found: Iterable[Intent]) -> None:
+        self._lease = lease
+        self._open = {(intent.kind, intent.link.object_id): intent for intent in found}
+
+    def of(self, kind: Kind) -> list[Link]:
+        return [intent.link for intent in self._open.values() if intent.kind == kind]
+
+    async def begin(self, kind: Kind, links: Sequence[Link]) -> None:
+        """Note creates that are about to be sent. Raises what ``Lease.write_note`` raises."""
+        if links and self._lease is not None:
+            self._open |= {(kind, link.object_id): Intent(kind, link) for link in links}
+            await self._lease.write_note(encode_intents(list(self._open.values())))
+
+    def settle(self, kind: Kind, object_ids: Iterable[str]) -> None:
+        """Forget intents whose outcome is stored; the lease's next write tells it."""
+        for object_id in object_ids:
+            self._open.pop((kind, object_id), None)
+        if self._lease is not None:
+            self._lease.keep_note(encode_intents(list(self._open.values())))
 
 
 class Applier:
@@ -65,77 +111,84 @@ class Applier:
     def __init__(
         self,
         *,
-        pbx: Pbx,
+        writer: Writer,
         links: LinkStore,
         known: Mapping[str, Link],
         lease: Lease,
+        book: IntentBook,
         record: Recorder,
-        run_id: str,
-        welcome: bool,
+        concurrency: int,
         pace: float,
         deadline: float,
-        is_read: bool,
         now: Callable[[], datetime.datetime],
     ) -> None:
-        self._pbx = pbx
+        self._writer = writer
         self._links = links
         self._known = known
         self._lease = lease
+        self._book = book
         self._record = record
-        self._run_id = run_id
-        self._welcome = welcome
+        self._limit = asyncio.Semaphore(concurrency)
         self._chunk = max(10, min(CHUNK, int(pace * CHUNK_SECONDS)))
         self._deadline = deadline
-        self._is_read = is_read
         self._now = now
-        self._uncertain: list[Link] = []
         self._failures = 0
-        self._full = False
         self._stopped: Exception | None = None
+        self._storing: asyncio.Task[None] | None = None
 
     async def apply(self, plan: Plan, held: Held) -> Applied:
         """Carry out ``plan`` except what is ``held``. Raises ``pbx.errors.Stop`` and ``Retry`` when going on makes no
         sense, after everything that was done is recorded."""
-        retry: set[str] = set()
-        linked = 0
-        for chunk in batched(plan.operations, self._chunk, strict=False):
-            if time.monotonic() > self._deadline:
-                return Applied(finished=False, retry=frozenset(retry), linked=linked)
-            results = await self._apply_chunk(chunk, held)
-            retry.update(done.item.object_id for done in results if done.retry)
-            linked += sum(self._gain(done) for done in results)
-            if self._stopped is not None:
-                raise self._stopped
-        return Applied(finished=True, retry=frozenset(retry), linked=linked)
+        applied = Applied(finished=True)
+        try:
+            for chunk in batched(plan.operations, self._chunk, strict=False):
+                if time.monotonic() > self._deadline:
+                    applied = msgspec.structs.replace(applied, finished=False)
+                    break
+                results = await self._apply_chunk(chunk, held)
+                applied = self._sum(applied, results)
+                await self._stored()
+                self._storing = asyncio.create_task(self._store(results))
+                if self._stopped is not None:
+                    break
+        finally:
+            await self._stored()
+        if self._stopped is not None:
+            raise self._stopped
+        return applied
 
     async def _apply_chunk(self, chunk: Sequence[Operation], held: Held) -> list[Done]:
         self._lease.check()
-        intents = [self._intent(operation) for operation in chunk if operation.kind == "create"]
-        if intents:
-            await self._lease.write_note(encode_intents([*self._uncertain, *intents]))
-        strangers = await self._strangers(chunk)
-        limit = asyncio.Semaphore(self._pbx.concurrency)
+        kind = self._writer.kind
+        await self._book.begin(kind, [self._writer.intent(each) for each in chunk if each.kind == "create"])
+        await self._writer.look([each for each in chunk if each.object_id not in held.object_ids])
 
         async def one(operation: Operation) -> Done | None:
-            async with limit:
-                return await self._one(operation, held, strangers)
+            async with self._limit:
+                return await self._one(operation, held)
 
         results: list[Done] = []
         for wave in waves(chunk):
             async with asyncio.TaskGroup() as group:  # when the run is cancelled, no write goes on behind its back
                 tasks = [group.create_task(one(operation)) for operation in wave]
             results += [done for task in tasks if (done := task.result()) is not None]
+        return results
+
+    async def _store(self, results: Sequence[Done]) -> None:
         await self._links.write(
             save=[done.save for done in results if done.save is not None],
             remove=[done.forget for done in results if done.forget],
         )
         await self._record([done.item for done in results])
-        certain = {done.item.object_id for done in results if not done.is_uncertain}
-        self._uncertain += [intent for intent in intents if intent.object_id not in certain]
-        self._lease.keep_note(encode_intents(self._uncertain))
-        return results
+        self._book.settle(self._writer.kind, [done.item.object_id for done in results if not done.is_uncertain])
 
-    async def _one(self, operation: Operation, held: Held, strangers: frozenset[str]) -> Done | None:
+    async def _stored(self) -> None:
+        """Wait for the chunk before: at most one is on its way to storage while the next is sent."""
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            await storing
+
+    async def _one(self, operation: Operation, held: Held) -> Done | None:
         """One operation; ``None`` when the run stopped before its turn."""
         if self._stopped is not None:
             return None
@@ -143,7 +196,7 @@ class Applier:
             return Done(self._item(operation, "held", reason=f"{operation.reason} {held.reason}"))
         try:
             self._lease.check()
-            done = await self._send(operation, strangers)
+            done = await self._writer.send(operation)
         except Stop as error:
             self._stopped = error
             return self._failed(operation, error)
@@ -158,162 +211,7 @@ class Applier:
             self._stopped = self._stopped or error
             return None
         self._failures = 0
-        return done
-
-    async def _send(self, operation: Operation, strangers: frozenset[str]) -> Done:
-        match operation.kind:
-            case "create":
-                return await self._create(operation)
-            case "update" | "associate" if operation.object_id in strangers:
-                reason = "The extension with this id is another one now; the next full run looks for the right one."
-                return Done(self._item(operation, "skipped", reason=reason))
-            case "update" | "associate":
-                return await self._overwrite(operation)
-            case "delete":
-                return await self._delete(operation, strangers)
-            case "release":
-                return Done(self._item(operation, "done"), save=self._released(operation))
-            case _:
-                return Done(self._item(operation, "skipped"))
-
-    async def _create(self, operation: Operation) -> Done:
-        if self._full:
-            return self._no_room(operation)
-        forbidden = [operation.number, operation.fields["first_name"], operation.fields["last_name"]]
-        new = NewExtension(
-            number=operation.number,
-            user_password=new_password(forbidden),
-            reg_password=new_password(forbidden),
-            fields=operation.fields,
-        )
-        try:
-            pbx_id = await self._pbx.create_extension(new)
-        except LimitReached:
-            self._full = True
-            return self._no_room(operation)
-        except (Retry, Conflict) as error:
-            # Sent, and perhaps carried out: the PBX is read again before anything else.
-            adopted = await self._adopt(operation)
-            if adopted is None:
-                raise
-            pbx_id = adopted
-            operation = msgspec.structs.replace(
-                operation, notes=(*operation.notes, f"Found on the PBX after its answer was lost ({error}).")
-            )
-        return await self._welcomed(operation, pbx_id)
-
-    async def _adopt(self, operation: Operation) -> int | None:
-        """The id of the extension that this create made after all; ``None`` if there is none."""
-        row = await self._pbx.find_by_number(operation.number)
-        if row is None:
-            return None
-        details = await self._pbx.details([row.id])
-        is_ours = bool(details) and details[0].fields() == {**details[0].fields(), **operation.fields}
-        return row.id if is_ours else None
-
-    async def _welcomed(self, operation: Operation, pbx_id: int) -> Done:
-        notes = operation.notes
-        if self._welcome and operation.fields["email_addr"]:
-            try:
-                await self._pbx.send_welcome_email(pbx_id)
-                notes = (*notes, "The welcome e-mail was sent.")
-            except PbxError as error:
-                notes = (*notes, f"The welcome e-mail could not be sent: {error}.")
-        done = msgspec.structs.replace(operation, pbx_id=pbx_id, notes=notes)
-        return Done(self._item(done, "done"), save=self._link(done, pbx_id))
-
-    def _no_room(self, operation: Operation) -> Done:
-        reason = "The PBX has no room for another extension: the limit of its licence is reached."
-        return Done(self._item(operation, "skipped", reason=reason))
-
-    async def _overwrite(self, operation: Operation) -> Done:
-        """Update, or take over, an extension. Sending the fields twice does no harm, so a lost answer is repeated."""
-        pbx_id = _id(operation)
-        try:
-            await self._update(pbx_id, operation.after)
-        except Conflict:
-            return await self._without_address(operation)
-        return Done(self._item(operation, "done"), save=self._link(operation, pbx_id))
-
-    async def _update(self, pbx_id: int, fields: Mapping[str, str]) -> None:
-        if not fields:
-            return
-        try:
-            await self._pbx.update_extension(pbx_id, fields)
-        except OutcomeUnknown:
-            await self._pbx.update_extension(pbx_id, fields)
-
-    async def _without_address(self, operation: Operation) -> Done:
-        """An update whose address somebody else has, which a run that did not list the PBX cannot know: the rest of it
-        is written all the same."""
-        rest = {name: value for name, value in operation.after.items() if name != "email_addr"}
-        words = f"The e-mail address {operation.after.get('email_addr', '')} is in use by another extension."
-        if len(rest) == len(operation.after):
-            raise Conflict(words)
-        if not rest:
-            return Done(self._item(operation, "skipped", reason=words))
-        await self._update(_id(operation), rest)
-        fields = {**operation.fields, "email_addr": operation.before.get("email_addr", "")}
-        done = msgspec.structs.replace(operation, after=rest, fields=fields, notes=(*operation.notes, words))
-        return Done(self._item(done, "done"), save=self._link(done, _id(done)))
-
-    async def _delete(self, operation: Operation, strangers: frozenset[str]) -> Done:
-        if operation.object_id in strangers:
-            reason = "The extension with this id has another number and another address now; it was left alone."
-            return Done(self._item(operation, "skipped", reason=reason), forget=operation.object_id)
-        pbx_id = _id(operation)
-        try:
-            await self._pbx.delete_extension(pbx_id)
-        except OutcomeUnknown:
-            if await self._pbx.details([pbx_id]):
-                raise
-        return Done(self._item(operation, "done"), forget=operation.object_id)
-
-    async def _strangers(self, chunk: Sequence[Operation]) -> frozenset[str]:
-        """The object ids whose extension id means another extension now, after a factory reset or a restored backup.
-
-        A delete is for good, so each is read once more right before; an update only where the plan was made without
-        reading the PBX.
-        """
-        kinds = {"delete"} if self._is_read else {"delete", "update"}
-        touched = {_id(operation): operation for operation in chunk if operation.kind in kinds}
-        if not touched:
-            return frozenset()
-        return frozenset(
-            touched[extension.id].object_id
-            for extension in await self._pbx.details(list(touched))
-            if extension.number != touched[extension.id].number
-            and not _same_address(extension.email_addr, self._known.get(touched[extension.id].object_id))
-        )
-
-    # Records
-
-    def _intent(self, operation: Operation) -> Link:
-        link = self._link(operation, None)
-        return msgspec.structs.replace(link, state="intent")
-
-    def _link(self, operation: Operation, pbx_id: int | None) -> Link:
-        return Link(
-            object_id=operation.object_id,
-            pbx_id=pbx_id,
-            number=operation.number,
-            name=operation.name,
-            email=operation.fields["email_addr"],
-            user_principal_name=operation.user_principal_name,
-            written=operation.fields,
-            associated=operation.kind == "associate" or self._was_associated(operation),
-            changed_at=self._now().isoformat(timespec="seconds"),
-            run_id=self._run_id,
-            fence=self._lease.fence,
-        )
-
-    def _was_associated(self, operation: Operation) -> bool:
-        link = self._known.get(operation.object_id)
-        return link is not None and link.associated and operation.kind == "update"
-
-    def _released(self, operation: Operation) -> Link | None:
-        link = self._known.get(operation.object_id)
-        return None if link is None else msgspec.structs.replace(link, state="released", run_id=self._run_id)
+        return msgspec.structs.replace(done, item=self._stamped(done.item))
 
     def _failed(self, operation: Operation, error: PbxError) -> Done:
         reason = f"{operation.reason} Not done: {error}."
@@ -324,26 +222,43 @@ class Applier:
         save = msgspec.structs.replace(link, unsure=True) if is_unsure and link is not None else None
         return Done(item, save=save, retry=True, is_uncertain=is_uncertain)
 
-    def _item(self, operation: Operation, outcome: Outcome, *, reason: str = "", errcode: int | None = None) -> RunItem:
-        return msgspec.structs.replace(
-            planned_item(operation, outcome),
-            reason=reason or operation.reason,
-            errcode=errcode,
-            at=self._now().isoformat(timespec="seconds"),
+    def _item(self, operation: Operation, outcome: Outcome, *, reason: str, errcode: int | None = None) -> RunItem:
+        item = planned_item(operation, outcome, self._writer.kind)
+        return self._stamped(msgspec.structs.replace(item, reason=reason, errcode=errcode))
+
+    def _stamped(self, item: RunItem) -> RunItem:
+        return msgspec.structs.replace(item, at=self._now().isoformat(timespec="seconds"))
+
+    def _sum(self, applied: Applied, results: Sequence[Done]) -> Applied:
+        return Applied(
+            finished=True,
+            retry=applied.retry | {done.item.object_id for done in results if done.retry},
+            linked=applied.linked + sum(map(self._gain, results)),
+            moved=applied.moved | {done.item.object_id for done in results if self._is_moved(done)},
         )
 
     def _gain(self, done: Done) -> int:
         """1 for a link that is new, -1 for one that is lost."""
-        before = self._known.get(done.item.object_id)
-        was_linked = before is not None and before.state == "linked"
+        was_linked = self._was_linked(done)
         if done.save is not None:
             return int(done.save.state == "linked") - int(was_linked)
         return -int(was_linked) if done.forget else 0
 
+    def _is_moved(self, done: Done) -> bool:
+        if done.save is None:
+            return bool(done.forget)
+        before = self._known.get(done.item.object_id)
+        is_same = before is not None and before.pbx_id == done.save.pbx_id
+        return not is_same or self._was_linked(done) != (done.save.state == "linked")
+
+    def _was_linked(self, done: Done) -> bool:
+        before = self._known.get(done.item.object_id)
+        return before is not None and before.state == "linked"
+
 
 def waves(chunk: Sequence[Operation]) -> Iterator[list[Operation]]:
-    """Parts of a chunk whose operations may be sent side by side: one that takes an address or a number which an
-    earlier one gives up begins a new part."""
+    """Parts of a chunk whose operations may be sent side by side: one that takes an address, a name or a number which
+    an earlier one gives up begins a new part."""
     wave: list[Operation] = []
     given_up: set[str] = set()
     for operation in chunk:
@@ -357,33 +272,34 @@ def waves(chunk: Sequence[Operation]) -> Iterator[list[Operation]]:
 
 
 def _taken(operation: Operation) -> set[str]:
-    """The address and the number that an operation needs to be free."""
+    """What an operation needs to be free: an address and a number, or the name of a group."""
     number = {operation.number} if operation.kind == "create" else set()
-    return {operation.after.get("email_addr", "").casefold(), *number} - {""}
+    return {operation.after.get(name, "").casefold() for name in ("email_addr", "name")}.union(number) - {""}
 
 
 def _given_up(operation: Operation) -> set[str]:
-    """The address and the number that are free after an operation."""
+    """What is free after an operation."""
     number = {operation.number} if operation.kind == "delete" else set()
-    return {operation.before.get("email_addr", "").casefold(), *number} - {""}
+    return {operation.before.get(name, "").casefold() for name in ("email_addr", "name")}.union(number) - {""}
 
 
-def encode_intents(intents: Sequence[Link]) -> str:
+def encode_intents(intents: Sequence[Intent]) -> str:
     """Intents as the lease notes them."""
     return msgspec.json.encode(intents).decode() if intents else ""
 
 
-def decode_intents(note: str) -> list[Link]:
+def decode_intents(note: str) -> list[Intent]:
     """The intents that a lease notes; ``InvalidRecord`` when they do not decode."""
     try:
-        return msgspec.json.decode(note, type=list[Link]) if note else []
+        return msgspec.json.decode(note, type=list[Intent]) if note else []
     except msgspec.DecodeError as error:
         raise InvalidRecord(f"the intents of the last run do not decode: {error}") from error
 
 
-def planned_item(operation: Operation, outcome: Outcome) -> RunItem:
+def planned_item(operation: Operation, outcome: Outcome, kind: Kind) -> RunItem:
     """The record of an operation, as a preview shows it."""
     return RunItem(
+        kind=kind,
         operation=operation.kind,
         outcome=outcome,
         object_id=operation.object_id,
@@ -398,22 +314,18 @@ def planned_item(operation: Operation, outcome: Outcome) -> RunItem:
     )
 
 
-def preview_items(plan: Plan, held: Held) -> Iterator[RunItem]:
+def preview_items(plan: Plan, held: Held, kind: Kind) -> Iterator[RunItem]:
     """What a run of this plan would do."""
     for operation in plan.operations:
         if operation.object_id in held.object_ids:
-            item = planned_item(operation, "held")
+            item = planned_item(operation, "held", kind)
             yield msgspec.structs.replace(item, reason=f"{operation.reason} {held.reason}")
         else:
-            yield planned_item(operation, "skipped" if operation.kind == "skip" else "planned")
+            yield planned_item(operation, "skipped" if operation.kind == "skip" else "planned", kind)
 
 
-def _same_address(address: str | None, link: Link | None) -> bool:
-    known = link.written.get("email_addr", "") if link is not None else ""
-    return bool(known) and (address or "").casefold() == known.casefold()
-
-
-def _id(operation: Operation) -> int:
+def pbx_id_of(operation: Operation) -> int:
+    """The id of the PBX object that an operation is about."""
     if operation.pbx_id is None:
-        raise ValueError(f"a {operation.kind} without the id of an extension")
+        raise ValueError(f"a {operation.kind} without the id of a PBX object")
     return operation.pbx_id

@@ -142,7 +142,7 @@ class Connection:
         """Forget the reasons that stopped runs: reading worked again. What waits for a decision stays."""
 
         def change(health: Health) -> Health:
-            waiting = [reason for reason in health.reasons if reason.code == "deletions_held"]
+            waiting = [reason for reason in health.reasons if reason.code.endswith("deletions_held")]
             return msgspec.structs.replace(health, reasons=waiting)
 
         before = await self.health.load()

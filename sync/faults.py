@@ -51,7 +51,7 @@ def explain(error: BaseException) -> tuple[Policy, Fault]:
             return "stop", Fault("storage_denied", str(error), "Grant the function app's identity its roles again.")
         case store.errors.StoreUnavailable() | store.errors.Changed():
             return "retry", Fault("storage_unavailable", str(error), "The bridge tries again by itself.")
-        case store.errors.LeaseLost():
+        case store.errors.LeaseLost() | store.errors.AskedToStop():
             return "retry", Fault("lease_lost", str(error), "The bridge tries again by itself.")
         case graph.errors.ResyncRequired():
             words = "Graph broke the read of the directory off twice"
@@ -62,6 +62,10 @@ def explain(error: BaseException) -> tuple[Policy, Fault]:
             return "stop", Fault(error.code, str(error), error.action)
         case pbx.errors.LimitReached():
             return "retry", Fault(error.code, str(error), "The bridge tries again by itself.")
+        case pbx.errors.ItemError():
+            # Of one object it is an item's fault. What ends a run is a read that all the rest depends on.
+            action = "The bridge tries again by itself. If it lasts, report the message with the firmware of the PBX."
+            return "retry", Fault(error.code, f"the PBX refuses to be read: {error}", action)
         case _:
             text = "".join(traceback.format_exception(error))[-8000:]
             return "bug", Fault("internal", f"a fault of the bridge itself: {type(error).__name__}: {error}", "", text)

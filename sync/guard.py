@@ -17,8 +17,10 @@ def check(
     waiting: Collection[str] = (),
     recent: int = 0,
     is_empty: bool = False,
+    things: str = "extensions",
 ) -> Held:
-    """Which removals have to wait. ``linked`` is the number of linked extensions before the run.
+    """Which removals have to wait. ``linked`` is the number of linked extensions before the run (``things`` says of
+    what).
 
     ``recent`` deletions of the last day count as if they were made now, so that many small runs delete no more than one
     large one. What was held before and not approved (``waiting``) stays held, whatever the numbers. ``is_empty``: the
@@ -30,7 +32,7 @@ def check(
     """
     undecided = [operation for operation in plan.operations if operation.object_id not in approved]
     if is_empty and linked > 0:
-        return _held([operation for operation in undecided if operation.kind in REMOVING], _empty(linked))
+        return _held([operation for operation in undecided if operation.kind in REMOVING], _empty(linked, things))
     deletions = [operation for operation in undecided if operation.kind == "delete"]
     number, all_links = len(deletions) + recent, linked + recent
     share = 100 * number / all_links if all_links else 0.0
@@ -38,7 +40,7 @@ def check(
     if deletions and number > rules.max_deletions:
         return _held(deletions, f"{number} deletions{within} are more than the {rules.max_deletions} of the guard.")
     if deletions and share > rules.max_deletion_percent:
-        words = f"{number} of {all_links} extensions ({share:.0f} %){within} are more than the guard's"
+        words = f"{number} of {all_links} {things} ({share:.0f} %){within} are more than the guard's"
         return _held(deletions, f"{words} {rules.max_deletion_percent:g} %.")
     still = [operation for operation in undecided if operation.kind in REMOVING and operation.object_id in waiting]
     return _held(still, "It was held before, and nobody has approved it.")
@@ -48,5 +50,6 @@ def _held(operations: Collection[Operation], reason: str) -> Held:
     return Held(frozenset(operation.object_id for operation in operations), reason if operations else "")
 
 
-def _empty(linked: int) -> str:
-    return f"Entra returned nobody at all, or nobody in the scope's groups, while {linked} extensions are linked."
+def _empty(linked: int, things: str) -> str:
+    nobody = "nobody at all, or nobody in the scope's groups," if things == "extensions" else "no group at all"
+    return f"Entra returned {nobody} while {linked} {things} are linked."

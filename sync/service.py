@@ -12,14 +12,16 @@ import msgspec
 from store.document import Settings
 from store.environment import Environment, read_environment, trust_private_authority
 from store.errors import Changed, SecretMissing
-from store.health import Health
+from store.health import Decisions, Health
+from store.links import Kind
 from store.runs import FINISHED, Fault, Run, run_id
 from store.secrets import SecretName
 from store.settings import Stored
 from store.tables import Tables, open_tables
 from sync.connection import Connection, needed_secrets
-from sync.running import HELD, LEASE_NAME, Execution
+from sync.running import LEASE_NAME, Execution
 from sync.schedule import next_due
+from sync.stage import HELD
 
 log = logging.getLogger("sync")
 
@@ -87,11 +89,12 @@ async def request_run(
     preview: bool = False,
     object_id: str | None = None,
     decides: str | None = None,
+    what: Sequence[Kind] = ("users",),
 ) -> tuple[Run, Message]:
     """Record a run to be executed; the message has to be queued by the caller."""
     run = Run(
         id=run_id(now, secrets.token_hex(3)),
-        what=["users"],
+        what=list(what),
         mode=mode,
         preview=preview,
         object_id=object_id,
@@ -105,11 +108,11 @@ async def request_run(
 
 async def execute(connection: Connection, id_: str, now: Callable[[], datetime.datetime]) -> list[Message]:
     """Execute a run; answers the message that continues it when its time was up."""
-    run = await connection.runs.get(id_)
-    if run is None:
+    loaded = await connection.runs.load(id_)
+    if loaded is None:
         log.error("There is no run %s; its message is dropped", id_)
         return []
-    continues = await Execution(connection, run, now=now).execute()
+    continues = await Execution(connection, *loaded, now=now).execute()
     return [Message(connection.id, id_)] if continues else []
 
 
@@ -191,20 +194,23 @@ async def decide(
         raise Conflict(f"This run was {run.decision} already.")
     decided = msgspec.structs.replace(run, decision=decision)
     await connection.runs.replace(decided, etag)
-    ids = {item.object_id async for item in connection.runs.items(id_) if item.outcome == "held"}
+    items = [item async for item in connection.runs.items(id_) if item.outcome == "held"]
+    ids, kinds = {item.object_id for item in items}, sorted({item.kind for item in items})
+    codes = {HELD[kind] for kind in kinds}
+
+    def decided_on(held: Decisions) -> Decisions:
+        is_rejected = decision == "rejected"
+        return {key: "rejected" if key in ids and is_rejected else state for key, state in held.items()}
 
     def settled(health: Health) -> Health:
-        held = {
-            object_id: "rejected" if object_id in ids and decision == "rejected" else state
-            for object_id, state in health.held.items()
-        }
-        reasons = [reason for reason in health.reasons if reason.code != HELD]
-        return msgspec.structs.replace(health, held=held, reasons=reasons)
+        reasons = [reason for reason in health.reasons if reason.code not in codes]
+        held, held_groups = decided_on(health.held), decided_on(health.held_groups)
+        return msgspec.structs.replace(health, held=held, held_groups=held_groups, reasons=reasons)
 
     await connection.health.update(settled)
     if decision == "rejected":
         return decided, []
-    _, message = await request_run(connection, now, started_by="approval", decides=id_)
+    _, message = await request_run(connection, now, started_by="approval", decides=id_, what=kinds)
     return decided, [message]
 
 

@@ -226,7 +226,7 @@ async def test_a_fault_of_our_own_is_recorded_with_its_traceback(world: World, m
 
     await world.secrets()
     await world.enable()
-    monkeypatch.setattr("sync.running.plan_users", broken)
+    monkeypatch.setattr("sync.user_stage.plan_users", broken)
     run = await world.run()
     assert run.fault is not None
     assert run.fault.code == "internal"

@@ -73,6 +73,7 @@ CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
         "acquire": lambda it: it.acquire("sync", "r"),
         "holder": lambda it: it.holder("sync"),
         "note": lambda it: it.note("sync"),
+        "tell_to_stop": lambda it: it.tell_to_stop("sync"),
     },
     TokenStore: {
         "read": lambda it: it.read(),

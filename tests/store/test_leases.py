@@ -8,7 +8,7 @@ import pytest
 import time_machine
 
 from store import leases
-from store.errors import Changed, LeaseLost, StoreUnavailable
+from store.errors import AskedToStop, Changed, LeaseLost, StoreUnavailable
 from store.leases import Holder, Lease, LeaseStore
 from store.tables import Row, Tables
 
@@ -228,3 +228,29 @@ async def test_a_kept_lease_is_renewed_in_the_background_and_free_at_the_end(
         await asyncio.wait_for(renewed.wait(), 5)
         assert await store.holder("sync") == Holder("one", 1)
     assert await store.holder("sync") is None
+
+
+async def test_a_holder_that_is_told_to_stop_learns_it_by_its_next_renewal_and_keeps_its_note(
+    store: LeaseStore,
+) -> None:
+    lease = await held(store, "one")
+    await store.tell_to_stop("sync")
+    lease.check()
+    await lease.write_note("what is under way")
+    with pytest.raises(AskedToStop):
+        lease.check()
+    assert await store.note("sync") == "what is under way"
+    await lease.release()
+    following = await held(store, "two")
+    following.check()
+    await following.write_note("more")
+    following.check()
+
+
+async def test_nobody_is_told_to_stop_while_the_lease_is_free(store: LeaseStore) -> None:
+    await store.tell_to_stop("sync")
+    await (await held(store, "one")).release()
+    await store.tell_to_stop("sync")
+    lease = await held(store, "two")
+    await lease.write_note("goes on")
+    lease.check()
