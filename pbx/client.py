@@ -35,12 +35,13 @@ from pbx.models import (
     CapacityAnswer,
     CreatedAnswer,
     Extension,
-    ExtensionPage,
     ExtensionRow,
-    ExtensionsAnswer,
     Information,
     InformationAnswer,
     NewExtension,
+    Page,
+    Row,
+    Rows,
     TokenAnswer,
 )
 from pbx.pacing import Pacer, concurrent_writes
@@ -105,32 +106,27 @@ class Pbx:
 
     async def information(self) -> Information:
         """Model and firmware; ``ApiDisabled`` on a P520, which has no Open API."""
-        information = (await self._read("system/information", {}, InformationAnswer)).data
+        information = (await self.read("system/information", {}, InformationAnswer)).data
         if "P520" in information.model_name:
             raise ApiDisabled("the P520 has no Open API; the bridge needs a P550 or larger, Software or Cloud Edition")
         return information
 
     async def capacity(self) -> Capacity:
         """How many extensions the licence allows and how many exist."""
-        return (await self._read("system/capacity", {}, CapacityAnswer)).data
+        return (await self.read("system/capacity", {}, CapacityAnswer)).data
 
     async def extensions(self) -> list[ExtensionRow]:
-        """Every extension, each once. Rows move between pages while somebody deletes, so the list is read again (up to
-        three times) when it does not hold as many rows as it announced; ``ServerFault`` when it never does."""
-        for _ in range(LIST_PASSES):
-            totals, rows = await self._pages("extension/list", {})
-            if len(totals) <= 1 and len(rows) >= max(totals, default=0):
-                return rows
-        raise ServerFault("the list of extensions keeps changing while it is read; nothing was decided on a part of it")
+        """Every extension, each once."""
+        return await self.listed("extension/list", {}, Page[ExtensionRow])
 
     async def find_by_number(self, number: str) -> ExtensionRow | None:
         """The extension with exactly this number."""
-        _, rows = await self._pages("extension/search", {"search_value": number})
+        _, rows = await self._pages("extension/search", {"search_value": number}, Page[ExtensionRow])
         return next((row for row in rows if row.number == number), None)
 
     async def find_by_email(self, email: str) -> ExtensionRow | None:
         """The extension with exactly this e-mail address, in whatever case."""
-        _, rows = await self._pages("extension/search", {"search_value": email})
+        _, rows = await self._pages("extension/search", {"search_value": email}, Page[ExtensionRow])
         for row in rows:
             if (row.email_addr or "").casefold() == email.casefold():
                 return row
@@ -143,15 +139,11 @@ class Pbx:
 
     async def details(self, ids: Sequence[int]) -> list[Extension]:
         """The extensions with these ids; those that are gone are left out."""
-        wanted = list(dict.fromkeys(ids))
-        found: list[Extension] = []
-        for start in range(0, len(wanted), QUERY_IDS):
-            found += await self._details(wanted[start : start + QUERY_IDS])
-        return found
+        return await self.queried("extension/query", ids, Rows[Extension])
 
     async def create_extension(self, new: NewExtension) -> int:
         """Create an extension and answer its id. ``OutcomeUnknown``: it may exist, read again by number."""
-        answer = await self._write("extension/create", new.body(), CreatedAnswer)
+        answer = await self.write("extension/create", new.body(), CreatedAnswer)
         if answer.id:
             return answer.id
         try:
@@ -165,23 +157,62 @@ class Pbx:
 
     async def update_extension(self, extension_id: int, fields: Mapping[str, str]) -> None:
         """Overwrite the given fields; the others stay. Repeating it does no harm."""
-        await self._write("extension/update", {"id": extension_id, **fields}, Answer)
+        await self.write("extension/update", {"id": extension_id, **fields}, Answer)
 
     async def delete_extension(self, extension_id: int) -> None:
         """Delete an extension with its voicemail, for good. One that is gone already is a success."""
+        await self.remove("extension/delete", extension_id)
+
+    async def send_welcome_email(self, extension_id: int) -> None:
+        """Have the PBX send the Linkus welcome e-mail to an extension with an e-mail address."""
+        await self.write("extension/send_welcome_email", {"id_list": [extension_id]}, Answer)
+
+    async def read[A: Answer](self, path: str, query: Mapping[str, str], kind: type[A]) -> A:
+        """A read: repeated on anything that passes by itself."""
+        async with self._reads:
+            async for attempt in self._attempts(Retry):
+                with attempt:
+                    return await self._signed(_Call("GET", path, query, None, ServerFault), kind)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    async def listed[R: Row](self, path: str, query: Mapping[str, str], kind: type[Page[R]]) -> list[R]:
+        """Every row of a list, each once. Rows move between pages while somebody deletes, so the list is read again (up
+        to three times) when it does not hold as many rows as it announced; ``ServerFault`` when it never does."""
+        for _ in range(LIST_PASSES):
+            totals, rows = await self._pages(path, query, kind)
+            if len(totals) <= 1 and len(rows) >= max(totals, default=0):
+                return rows
+        raise ServerFault(f"{path} keeps changing while it is read; nothing was decided on a part of it")
+
+    async def queried[R: Row](self, path: str, ids: Sequence[int], kind: type[Rows[R]]) -> list[R]:
+        """The objects with these ids; those that are gone are left out."""
+        wanted = list(dict.fromkeys(ids))
+        found: list[R] = []
+        for start in range(0, len(wanted), QUERY_IDS):
+            found += await self._queried(path, wanted[start : start + QUERY_IDS], kind)
+        return found
+
+    async def write[A: Answer](self, path: str, body: Mapping[str, Any], kind: type[A]) -> A:
+        """A write: repeated only when it surely was not carried out."""
+        async with self._writes:
+            async for attempt in self._attempts(Unreachable, Busy):
+                with attempt:
+                    await self._pacer.turn()
+                    self.before_write()
+                    self.writes += 1
+                    return await self._signed(_Call("POST", path, {}, body, OutcomeUnknown), kind)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    async def remove(self, path: str, object_id: int) -> None:
+        """A deletion, which is a GET and never repeated. An object that is gone already is a success."""
         async with self._writes:
             await self._pacer.turn()
             self.before_write()
             self.writes += 1
             try:
-                query = {"id": str(extension_id)}
-                await self._signed(_Call("GET", "extension/delete", query, None, OutcomeUnknown), Answer)
+                await self._signed(_Call("GET", path, {"id": str(object_id)}, None, OutcomeUnknown), Answer)
             except NotFound:
                 return
-
-    async def send_welcome_email(self, extension_id: int) -> None:
-        """Have the PBX send the Linkus welcome e-mail to an extension with an e-mail address."""
-        await self._write("extension/send_welcome_email", {"id_list": [extension_id]}, Answer)
 
     async def close(self) -> None:
         if self._session is not None:
@@ -196,19 +227,21 @@ class Pbx:
     ) -> None:
         await self.close()
 
-    async def _pages(self, path: str, query: dict[str, str]) -> tuple[set[int], list[ExtensionRow]]:
+    async def _pages[R: Row](
+        self, path: str, query: Mapping[str, str], kind: type[Page[R]]
+    ) -> tuple[set[int], list[R]]:
         """The totals that the pages announced and the distinct rows of a list or a search. A search is a substring
         match over several columns: the caller compares the column it means.
 
         A page may be shorter than asked for, and ``total_number`` may be missing: the end is where nothing new comes.
         """
-        rows: dict[int, ExtensionRow] = {}
+        rows: dict[int, R] = {}
         totals: set[int] = set()
         page = 0
         while True:
             page += 1
             paging = {"page": str(page), "page_size": str(PAGE_SIZE)}
-            answer = await self._read(path, {**query, **paging}, ExtensionPage)
+            answer = await self.read(path, {**query, **paging}, kind)
             before = len(rows)
             rows.update((row.id, row) for row in answer.data or [])
             if answer.total_number is not None:
@@ -216,10 +249,10 @@ class Pbx:
             if len(rows) == before or len(rows) >= max(totals, default=len(rows) + 1):
                 return totals, list(rows.values())
 
-    async def _details(self, ids: Sequence[int]) -> list[Extension]:
+    async def _queried[R: Row](self, path: str, ids: Sequence[int], kind: type[Rows[R]]) -> list[R]:
         wanted = set(ids)
         try:
-            answer = await self._read("extension/query", {"ids": ",".join(map(str, ids))}, ExtensionsAnswer)
+            answer = await self.read(path, {"ids": ",".join(map(str, ids))}, kind)
         except (NotFound, Refused) as error:
             if len(ids) == 1:
                 if isinstance(error, NotFound):
@@ -227,27 +260,11 @@ class Pbx:
                 raise
             # One missing id may fail the whole batch, and how many ids are allowed is not documented: halve it.
             middle = len(ids) // 2
-            return [*await self._details(ids[:middle]), *await self._details(ids[middle:])]
-        return [extension for extension in answer.data or [] if extension.id in wanted]
-
-    async def _read[A: Answer](self, path: str, query: dict[str, str], kind: type[A]) -> A:
-        """A read: repeated on anything that passes by itself."""
-        async with self._reads:
-            async for attempt in self._attempts(Retry):
-                with attempt:
-                    return await self._signed(_Call("GET", path, query, None, ServerFault), kind)
-        raise AssertionError("unreachable: the last attempt raises")
-
-    async def _write[A: Answer](self, path: str, body: dict[str, Any], kind: type[A]) -> A:
-        """A write: repeated only when it surely was not carried out."""
-        async with self._writes:
-            async for attempt in self._attempts(Unreachable, Busy):
-                with attempt:
-                    await self._pacer.turn()
-                    self.before_write()
-                    self.writes += 1
-                    return await self._signed(_Call("POST", path, {}, body, OutcomeUnknown), kind)
-        raise AssertionError("unreachable: the last attempt raises")
+            return [
+                *await self._queried(path, ids[:middle], kind),
+                *await self._queried(path, ids[middle:], kind),
+            ]
+        return [found for found in answer.data or [] if found.id in wanted]
 
     def _attempts(self, *kinds: type[PbxError]) -> AsyncRetrying:
         def passes(error: BaseException) -> bool:

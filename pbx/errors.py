@@ -110,7 +110,7 @@ class LimitReached(PbxError):
     """The PBX has no room for more extensions or groups."""
 
     code = "pbx_limit"
-    action = "Extend the licence, or free extensions on the PBX."
+    action = "Make room on the PBX: extend its licence or delete extensions. Of extension groups it takes 63 at most."
 
 
 class FeatureMissing(PbxError):

@@ -48,23 +48,34 @@ class CapacityAnswer(Answer, frozen=True):
     data: Capacity = Capacity()
 
 
-class ExtensionRow(msgspec.Struct, frozen=True):
-    """A row of ``extension/list``: enough to find an extension by number or e-mail."""
+class Row(msgspec.Struct, frozen=True):
+    """What the PBX lists or gives in full, by its id."""
 
     id: int
+
+
+class Rows[R: Row](Answer, frozen=True):
+    """Several objects in full."""
+
+    data: list[R] | None = None
+
+
+class Page[R: Row](Rows[R], frozen=True):
+    """A page of a list or a search."""
+
+    total_number: int | None = None
+
+
+class ExtensionRow(Row, frozen=True):
+    """A row of ``extension/list``: enough to find an extension by number or e-mail."""
+
     number: str
     email_addr: str | None = None
 
 
-class ExtensionPage(Answer, frozen=True):
-    total_number: int | None = None
-    data: list[ExtensionRow] | None = None
-
-
-class Extension(msgspec.Struct, frozen=True):
+class Extension(Row, frozen=True):
     """An extension in full, as ``extension/query`` gives it."""
 
-    id: int
     number: str
     first_name: str | None = None
     last_name: str | None = None
@@ -75,10 +86,6 @@ class Extension(msgspec.Struct, frozen=True):
     def fields(self) -> dict[str, str]:
         """The synced fields; a missing one is empty."""
         return {name: getattr(self, name) or "" for name in FIELDS}
-
-
-class ExtensionsAnswer(Answer, frozen=True):
-    data: list[Extension] | None = None
 
 
 class CreatedAnswer(Answer, frozen=True):

@@ -34,6 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--client-secret", default="local-bridge-secret")
     parser.add_argument("--capacity", type=int, default=500, help="licensed extensions")
     parser.add_argument("--sample", action="store_true", help="start with the sample extensions")
+    parser.add_argument("--trust", type=Path, help="PEM file of the authority of those who receive webhooks")
     parser.add_argument("--journal", type=Path, help="append every request to this file")
     return parser
 
@@ -49,6 +50,7 @@ async def _serve(options: argparse.Namespace) -> int:
         client_secret=options.client_secret,
         capacity=options.capacity,
         journal=options.journal,
+        trust=options.trust,
     )
     async with await emulator.start(ServerCertificate(options.certificate, options.key), options.host, options.port):
         print(f"Listening on {emulator.url}", flush=True)

@@ -1,6 +1,9 @@
 """The emulator's own control routes: what an administrator does on the PBX by hand, switches, and what to look at.
 
 - ``GET`` / ``POST /_control/extensions``, ``GET`` / ``PATCH`` / ``DELETE /_control/extensions/{id}``
+- the same for ``/_control/groups``, the extension groups
+- ``GET`` / ``PUT /_control/webhooks`` up to five, and how deliveries go wrong
+- ``GET`` / ``DELETE /_control/deliveries`` what webhooks were sent, and their answers
 - ``GET`` / ``PUT /_control/application`` client id and secret, permitted addresses, enabled
 - ``GET`` / ``PUT /_control/firmware``, ``/_control/settings``, ``/_control/capacity``
 - ``GET /_control/tokens`` live tokens and the history of requests for them, ``DELETE`` revokes all
@@ -18,19 +21,24 @@ from aiohttp import web
 
 from local.emulator import json_response
 from local.pbx.directory import Clash, Extension
+from local.pbx.groups import LIMIT, Group
 from local.pbx.machine import Machine
+from local.pbx.sender import Sender
 from local.pbx.settings import changed
 from local.pbx.violations import Violations
 
 type Handler = Callable[[web.Request], Awaitable[web.Response]]
 
+PARTS = ("application", "firmware", "settings", "capacity", "webhooks")
+
 
 class Control:
     """The handlers, over the content of one machine."""
 
-    def __init__(self, machine: Machine, violations: Violations) -> None:
+    def __init__(self, machine: Machine, violations: Violations, sender: Sender) -> None:
         self._machine = machine
         self._violations = violations
+        self._sender = sender
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -39,6 +47,13 @@ class Control:
             web.get("/_control/extensions/{id:[0-9]+}", self._get_extension),
             web.patch("/_control/extensions/{id:[0-9]+}", self._patch_extension),
             web.delete("/_control/extensions/{id:[0-9]+}", self._delete_extension),
+            web.get("/_control/groups", self._list_groups),
+            web.post("/_control/groups", self._create_group),
+            web.get("/_control/groups/{id:[0-9]+}", self._get_group),
+            web.patch("/_control/groups/{id:[0-9]+}", self._patch_group),
+            web.delete("/_control/groups/{id:[0-9]+}", self._delete_group),
+            web.get("/_control/deliveries", self._get_deliveries),
+            web.delete("/_control/deliveries", self._delete_deliveries),
             web.get("/_control/tokens", self._get_tokens),
             web.delete("/_control/tokens", self._delete_tokens),
             web.get("/_control/blocked", self._get_blocked),
@@ -47,7 +62,7 @@ class Control:
             web.delete("/_control/emails", self._delete_emails),
             web.get("/_control/violations", self._get_violations),
             web.delete("/_control/violations", self._delete_violations),
-            *(route for name in ("application", "firmware", "settings", "capacity") for route in self._part(name)),
+            *(route for name in PARTS for route in self._part(name)),
         ]
 
     def _part(self, name: str) -> list[web.RouteDef]:
@@ -96,6 +111,53 @@ class Control:
         self._machine.directory.remove(self._extension(request).id)
         return web.Response(status=204)
 
+    async def _list_groups(self, _: web.Request) -> web.Response:
+        self._machine.settle()
+        return json_response(list(self._machine.groups))
+
+    async def _create_group(self, request: web.Request) -> web.Response:
+        try:
+            group = msgspec.convert(await _json(request), Group)
+            self._check_members(group)
+            if self._machine.groups.full:
+                return _refused(ValueError(f"the PBX takes {LIMIT} groups at most"), status=409)
+            return json_response(self._machine.groups.add(group), status=201)
+        except ValueError as error:
+            return _refused(error)
+
+    async def _get_group(self, request: web.Request) -> web.Response:
+        self._machine.settle()
+        return json_response(self._group(request))
+
+    async def _patch_group(self, request: web.Request) -> web.Response:
+        old = self._group(request)
+        try:
+            new = changed(old, {**await _json(request), "id": old.id})
+            self._check_members(new)
+            self._machine.groups.replace(new)
+        except ValueError as error:
+            return _refused(error)
+        return json_response(new)
+
+    async def _delete_group(self, request: web.Request) -> web.Response:
+        group = self._group(request)
+        if group.is_default:
+            return _refused(ValueError("the default group cannot be deleted"), status=409)
+        self._machine.groups.remove(group.id)
+        return web.Response(status=204)
+
+    def _check_members(self, group: Group) -> None:
+        for member in group.members:
+            if self._machine.directory.get(member.ext_id) is None:
+                raise ValueError(f"there is no extension with the id {member.ext_id}")
+
+    async def _get_deliveries(self, _: web.Request) -> web.Response:
+        return json_response(self._sender.deliveries)
+
+    async def _delete_deliveries(self, _: web.Request) -> web.Response:
+        self._sender.deliveries.clear()
+        return web.Response(status=204)
+
     async def _get_tokens(self, _: web.Request) -> web.Response:
         tokens = self._machine.tokens
         return json_response({"live": tokens.live(self._machine.clock.time()), "history": tokens.history})
@@ -132,6 +194,12 @@ class Control:
         if extension is None:
             raise web.HTTPNotFound(text='{"error":"no such extension"}', content_type="application/json")
         return extension
+
+    def _group(self, request: web.Request) -> Group:
+        group = self._machine.groups.get(int(request.match_info["id"]))
+        if group is None:
+            raise web.HTTPNotFound(text='{"error":"no such group"}', content_type="application/json")
+        return group
 
 
 async def _json(request: web.Request) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The extensions of the PBX, with an index for everything that must not occur twice."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -8,6 +8,9 @@ import msgspec
 from local.pbx.fields import NUMBER
 
 type Client = Literal["sip_phone", "linkus_desktop", "linkus_mobile", "linkus_web"]
+type Change = Literal["CREATE", "UPDATE", "DELETE"]
+type Author = Literal["api", "hand"]
+"""Who changed something: a client of the Open API, or a person on the PBX."""
 
 
 class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -69,11 +72,11 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Clash(ValueError):
-    """Values that another extension has; ``names`` are the members."""
+    """Values that another object of its ``kind`` has; ``names`` are the members."""
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], kind: str = "extension") -> None:
         self.names = tuple(names)
-        super().__init__(f"already used by another extension: {', '.join(self.names)}")
+        super().__init__(f"already used by another {kind}: {', '.join(self.names)}")
 
 
 class Directory:
@@ -81,6 +84,8 @@ class Directory:
 
     def __init__(self, extensions: Iterable[Extension] = (), next_id: int = 1) -> None:
         self.next_id = next_id
+        self.watcher: Callable[[Change, Extension, Author], None] = lambda *_: None
+        """Told of every change after it was made."""
         self._by_id: dict[int, Extension] = {}
         self._owners: dict[str, dict[str, int]] = {"number": {}, "reg_name": {}, "email_addr": {}}
         self._search: dict[int, str] = {}
@@ -111,7 +116,7 @@ class Directory:
             if (value := values.get(name)) and owners.get(value.casefold(), own) != own
         ]
 
-    def add(self, extension: Extension) -> Extension:
+    def add(self, extension: Extension, author: Author = "hand") -> Extension:
         """Keep a new extension, with the next id unless it has one. ``Clash``, or ``ValueError`` for a wrong number."""
         if extension.id in self._by_id:
             raise Clash(["id"])
@@ -121,18 +126,22 @@ class Directory:
         self._check(filled, 0)
         self._index(filled)
         self.next_id = max(self.next_id, filled.id + 1)
+        self.watcher("CREATE", filled, author)
         return filled
 
-    def replace(self, extension: Extension) -> None:
+    def replace(self, extension: Extension, author: Author = "hand") -> None:
         """Put ``extension`` in the place of the one with its id. Errors as in ``add``; nothing is changed then."""
         self._check(extension, extension.id)
         self._unindex(self._by_id[extension.id])
         self._index(extension)
+        self.watcher("UPDATE", extension, author)
 
-    def remove(self, number: int) -> None:
+    def remove(self, number: int, author: Author = "hand") -> None:
         """Delete the extension with the id ``number``; the id is never used again."""
-        self._unindex(self._by_id.pop(number))
+        extension = self._by_id.pop(number)
+        self._unindex(extension)
         del self._search[number]
+        self.watcher("DELETE", extension, author)
 
     def _check(self, extension: Extension, own: int) -> None:
         if not NUMBER.fullmatch(extension.number):

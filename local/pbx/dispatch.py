@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from local.pbx import auth, extensions, monitors, system
+from local.pbx import auth, extensions, group_endpoints, monitors, system
 from local.pbx.answers import Errcode, Payload, Problem, Refused, failure, refusal, success
 from local.pbx.endpoints import Call, Endpoint, Reads, Writes
 from local.pbx.firmware import WriteOutcome
@@ -14,7 +14,8 @@ from local.pbx.violations import Violations
 
 ENDPOINTS: Mapping[tuple[str, str], Endpoint] = {
     (endpoint.method, endpoint.path): endpoint
-    for endpoint in [*auth.ENDPOINTS, *system.ENDPOINTS, *extensions.ENDPOINTS, *monitors.ENDPOINTS]
+    for module in (auth, system, extensions, group_endpoints, monitors)
+    for endpoint in module.ENDPOINTS
 }
 MODELS_WITHOUT_API = ("P520",)
 
@@ -45,7 +46,7 @@ class Dispatcher:
 
     def _serve(self, request: Read, outcome: WriteOutcome) -> Payload:
         self._admit(request.incoming.caller)
-        if request.endpoint is None:
+        if request.endpoint is None or not request.endpoint.offered(self._machine.firmware):
             raise Refused(Errcode.NO_ENDPOINT)
         self._check_token(request.endpoint, request.token)
         self._check_input(request)

@@ -26,6 +26,7 @@ from local.pbx.intake import API, Incoming, Read
 from local.pbx.journal import Journal, journal_path
 from local.pbx.machine import Machine
 from local.pbx.security import Application
+from local.pbx.sender import Sender
 from local.pbx.settings import Capacity, changed
 from local.pbx.violations import Violations
 
@@ -38,7 +39,7 @@ class PbxEmulator(Emulator):
     """A PBX with ``extensions`` (members as in the Open API, ``number`` alone is needed) and one API application.
 
     Every request is appended to ``journal``, or to the file that ``PBX_EMULATOR_JOURNAL`` names. ``ValueError`` when
-    the extensions make no sense.
+    the extensions make no sense. ``trust`` is the PEM file of the authority of those who receive webhooks.
     """
 
     name = "pbx"
@@ -53,15 +54,18 @@ class PbxEmulator(Emulator):
         capacity: int = 500,
         firmware: Firmware | None = None,
         journal: Path | None = None,
+        trust: Path | None = None,
     ) -> None:
         super().__init__()
         self.machine = Machine(self.clock, Application(client_id, client_secret))
-        self.machine.directory = Directory(_extensions(extensions))
+        self.machine.fill(Directory(_extensions(extensions)))
         self.machine.capacity = Capacity(capacity, max(1, capacity // 4))
         self.machine.firmware = firmware or Firmware()
         self.violations = Violations()
         self.dispatcher = Dispatcher(self.machine, self.violations)
-        self._control = Control(self.machine, self.violations)
+        self.sender = Sender(self.machine, trust)
+        self.machine.publish = self.sender.publish
+        self._control = Control(self.machine, self.violations, self.sender)
         path = journal_path(journal)
         self._journal = Journal(path) if path else None
         self._at_start = self.machine.state()
@@ -83,10 +87,12 @@ class PbxEmulator(Emulator):
     def reset(self) -> None:
         self.machine.load(self._at_start)
         self.violations.found.clear()
+        self.sender.forget()
 
     @override
     async def stop(self) -> None:
         await super().stop()
+        await self.sender.close()
         if self._journal is not None:
             self._journal.close()
             self._journal = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from local.pbx.answers import Payload
+from local.pbx.firmware import Firmware
 from local.pbx.machine import Commit, Machine
 from local.pbx.validation import Members, Parameters
 
@@ -37,6 +38,10 @@ class Writes:
     plan: Callable[[Machine, Call], Commit]
 
 
+def always(_: Firmware) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One path with its verb."""
@@ -50,3 +55,5 @@ class Endpoint:
     needs_token: bool = True
     skeleton: Mapping[str, Any] = field(default_factory=dict)
     """The payload's members with empty values, which some firmware leaves in a failure."""
+    offered: Callable[[Firmware], bool] = always
+    """Whether a firmware has it; 10001 otherwise, which is no violation."""

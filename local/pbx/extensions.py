@@ -3,7 +3,6 @@
 https://help.yeastar.com/en/p-series-cloud-edition/developer-guide/query-extension-list.html and its sibling pages
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,14 +13,12 @@ from local.pbx.directory import Extension, Secrets
 from local.pbx.endpoints import Call, Endpoint, Reads, Writes
 from local.pbx.fields import CREATE, SECRETS, UPDATE
 from local.pbx.machine import Commit, Email, Machine
-from local.pbx.paging import ORDER, PAGE, SORTED, ordered, page
+from local.pbx.paging import IDS, ONE_ID, ORDER, PAGE, SORTED, asked_ids, ordered, page
 from local.pbx.passwords import weakness
 from local.pbx.policy import check_number, check_references, check_unique, value_problems
 from local.pbx.shown import EMPTY_DETAIL, detail, row
 from local.pbx.validation import Items, Members, Parameters, Text, Whole, unwelcome
 
-IDS = re.compile(r"[0-9]+(,[0-9]+)*", re.ASCII)
-ONE_ID = Parameters({"id": Whole(minimum=1)}, frozenset({"id"}))
 EMPTY_ROWS: Payload = {"total_number": 0, "data": []}
 
 
@@ -42,10 +39,7 @@ def get(machine: Machine, call: Call) -> Payload:
 
 def query(machine: Machine, call: Call) -> Payload:
     """The extensions that exist among ``ids``; 60001 when none does."""
-    ids = [int(number) for number in call.query["ids"].split(",")]
-    limit = machine.firmware.max_query_ids
-    if limit is not None and len(ids) > limit:
-        raise Refused(Errcode.VALUE, [unwelcome("ids", call.query["ids"], f"holds more than {limit} ids")])
+    ids = asked_ids(machine.firmware, call.query)
     found = [extension for number in ids if (extension := machine.directory.get(number))]
     if not found:
         raise Refused(Errcode.NOT_FOUND)
@@ -69,7 +63,7 @@ def create(machine: Machine, call: Call) -> Commit:
     extension = _written(Extension(number=body["number"], caller_id=body["number"]), body)
 
     def commit() -> Payload:
-        added = machine.directory.add(extension)
+        added = machine.directory.add(extension, "api")
         return {"id": added.id} if machine.firmware.create_returns_id else {}
 
     return commit
@@ -86,7 +80,7 @@ def update(machine: Machine, call: Call) -> Commit:
     check_unique(machine, body, old.id)
 
     def commit() -> Payload:
-        machine.directory.replace(new)
+        machine.directory.replace(new, "api")
         return {}
 
     return commit
@@ -97,7 +91,7 @@ def delete(machine: Machine, call: Call) -> Commit:
     _check_not_locked(extension)
 
     def commit() -> Payload:
-        machine.directory.remove(extension.id)
+        machine.directory.remove(extension.id, "api")
         return {}
 
     return commit
@@ -181,7 +175,7 @@ ENDPOINTS = [
         "GET",
         "/extension/query",
         Reads(query),
-        parameters=Parameters({"ids": Text(pattern=IDS)}, frozenset({"ids"})),
+        parameters=IDS,
         skeleton={"data": []},
     ),
     Endpoint("GET", "/extension/getpassword", Reads(get_password), parameters=ONE_ID, skeleton={"data": {}}),

@@ -7,6 +7,7 @@ import msgspec
 from local.pbx.answers import Errcode
 
 type WriteOutcome = Literal["complete", "partial", "in_progress"]
+type GroupPaths = Literal["extensiongroup", "extension_group", "both", "none"]
 
 
 class Firmware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -15,7 +16,7 @@ class Firmware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     device_name: str = "P-Series PBX"
     model: str = "P570"
     """``P520`` has no Open API: every endpoint answers ``no_api_errcode``."""
-    firmware_version: str = "37.20.0.21"
+    firmware_version: str = "37.24.0.30"
     serial_number: str = "3631A2145678"
     hardware_version: str = "V1.00"
     no_api_errcode: Literal[10001, 70123] = 10001
@@ -41,7 +42,7 @@ class Firmware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     page_size_overflow: Literal["refuse", "clamp"] = "refuse"
     """What happens above ``max_page_size``."""
     max_query_ids: int | None = None
-    """The most ids that extension/query takes, 40002 above; not documented."""
+    """The most ids that a query for several objects takes, 40002 above; not documented."""
 
     read_latency_ms: float = 0.0
     write_latency_ms: float = 0.0
@@ -63,3 +64,19 @@ class Firmware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Characters of ``title``; the guide names no limit."""
     role_menu: str = ""
     """The family under which get_menuoptions lists user roles, whose documented spelling is not known."""
+
+    extension_group_paths: GroupPaths = "extensiongroup"
+    """How the paths of extension groups are spelled: the vendor's pages say the first, several clients the second, and
+    firmware up to 37.23 has neither. 10001 for what is not there."""
+    group_create_returns_id: bool = True
+    """As with extensions, no page shows it."""
+    group_rename: Literal["accepted", "refused", "ignored"] = "accepted"
+    """``name`` is not among the documented members of an update. ``ignored``: a success, and the name stays."""
+    group_rename_errcode: int = Errcode.SYNTAX
+    group_empty_members: Literal["accepted", "refused"] = "accepted"
+    """A membership of nobody; 40002 when refused."""
+
+    api_writes_raise_events: bool = True
+    """Whether event 30022 tells what was written through the Open API, too; what is done by hand always raises it."""
+    event_message: Literal["text", "object"] = "text"
+    """``msg`` of an event: JSON inside a string as in the vendor's samples, or a plain object."""

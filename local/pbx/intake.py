@@ -17,14 +17,12 @@ from local.pbx.endpoints import Endpoint
 API = "/openapi/v1.0"
 TOKEN = "access_token"
 LATER_FAMILIES = (
-    "/extensiongroup/",
-    "/extension_group/",
     "/organization/",
     "/phonebook/",
     "/company_contact/",
     "/sign/",
 )
-"""Documented, or spelled so by older pages, and not part of this firmware: no violation, answered 10001."""
+"""Documented and not part of this firmware: no violation, answered 10001."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,13 @@ import msgspec
 
 from local.emulator import Clock
 from local.pbx.answers import Errcode, Payload, Refused
-from local.pbx.directory import Directory, Extension
+from local.pbx.directory import Author, Change, Directory, Extension
 from local.pbx.firmware import Firmware
+from local.pbx.groups import Group, Groups
 from local.pbx.security import Application, BlockedIps
 from local.pbx.settings import Capacity, Settings
 from local.pbx.tokens import Token, Tokens
+from local.pbx.webhooks import Event, Webhooks
 
 type Commit = Callable[[], Payload]
 """The second half of a write: what was checked becomes content."""
@@ -37,9 +39,12 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     application: Application
     extensions: tuple[Extension, ...]
     next_id: int
+    groups: tuple[Group, ...]
+    next_group_id: int
     capacity: Capacity
     firmware: Firmware
     settings: Settings
+    webhooks: Webhooks
     tokens: tuple[Token, ...]
     failed_authentications: dict[str, int]
     blocked_until: dict[str, float]
@@ -61,10 +66,14 @@ class Machine:
         self.clock = clock
         self.started = clock.time()
         self.application = application
-        self.directory = Directory()
+        self.publish: Callable[[Event], None] = lambda _: None
+        """Told of every event."""
+        self.fill(Directory())
+        self.groups = Groups()
         self.capacity = Capacity()
         self.firmware = Firmware()
         self.settings = Settings()
+        self.webhooks = Webhooks()
         self.tokens = Tokens()
         self.blocked = BlockedIps()
         self.emails: list[Email] = []
@@ -76,6 +85,18 @@ class Machine:
         if extension is None:
             raise Refused(Errcode.NOT_FOUND)
         return extension
+
+    def group(self, number: int) -> Group:
+        """The extension group with the id ``number``; refused with 60001 when there is none."""
+        group = self.groups.get(number)
+        if group is None:
+            raise Refused(Errcode.NOT_FOUND)
+        return group
+
+    def fill(self, directory: Directory) -> None:
+        """Take over all extensions of ``directory``; nothing of that is an event."""
+        self.directory = directory
+        directory.watcher = self._extension_changed
 
     def full(self) -> bool:
         return len(self.directory) >= self.capacity.extensions
@@ -102,9 +123,12 @@ class Machine:
             application=self.application,
             extensions=tuple(self.directory),
             next_id=self.directory.next_id,
+            groups=tuple(self.groups),
+            next_group_id=self.groups.next_id,
             capacity=self.capacity,
             firmware=self.firmware,
             settings=self.settings,
+            webhooks=self.webhooks,
             tokens=tuple(self.tokens.pairs()),
             failed_authentications=dict(self.blocked.failures),
             blocked_until=dict(self.blocked.until),
@@ -112,16 +136,30 @@ class Machine:
         )
 
     def load(self, state: State) -> None:
-        """Replace the content. ``ValueError`` changes nothing."""
-        self.directory = Directory(state.extensions, state.next_id)
+        """Replace the content; members of groups have to exist, others are left out. ``ValueError`` changes nothing."""
+        directory = Directory(state.extensions, state.next_id)
+        self.groups = Groups((_existing(group, directory) for group in state.groups), state.next_group_id)
+        self.fill(directory)
         self.application = state.application
         self.capacity = state.capacity
         self.firmware = state.firmware
         self.settings = state.settings
+        self.webhooks = state.webhooks
         self.tokens = Tokens(state.tokens)
         self.blocked = BlockedIps(state.failed_authentications, state.blocked_until)
         self.emails = list(state.emails)
         self.pending = []
+
+    def _extension_changed(self, change: Change, extension: Extension, author: Author) -> None:
+        if change == "DELETE":
+            self.groups.forget(extension.id)
+        if author == "hand" or self.firmware.api_writes_raise_events:
+            self.publish(Event(extension.number, change, self.firmware.event_message))
+
+
+def _existing(group: Group, directory: Directory) -> Group:
+    members = tuple(member for member in group.members if directory.get(member.ext_id))
+    return msgspec.structs.replace(group, members=members)
 
 
 def _commit_quietly(plan: Callable[[], Commit]) -> None:

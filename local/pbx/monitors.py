@@ -34,7 +34,7 @@ def update_monitors(machine: Machine, call: Call) -> Commit:
             extension = machine.extension(entry["ext_id"])
             flags = {name: entry[name] for name in FLAGS if name in entry}
             monitor = msgspec.structs.replace(extension.monitor, **flags)
-            machine.directory.replace(msgspec.structs.replace(extension, monitor=monitor))
+            machine.directory.replace(msgspec.structs.replace(extension, monitor=monitor), "api")
         return {}
 
     return commit

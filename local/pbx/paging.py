@@ -1,12 +1,15 @@
-"""Paging and order of lists: ``page`` counts from 1, ``total_number`` is over all pages."""
+"""Paging and order of lists, and how endpoints are told which objects: ``page`` counts from 1, ``total_number`` is over
+all pages.
+"""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from local.pbx.answers import Errcode, Payload, Refused
 from local.pbx.directory import Extension
 from local.pbx.firmware import Firmware
-from local.pbx.validation import Choice, Parameters, Rule, Whole, unwelcome
+from local.pbx.validation import Choice, Parameters, Rule, Text, Whole, unwelcome
 
 PAGE: Mapping[str, Rule] = {"page": Whole(minimum=1), "page_size": Whole(minimum=1, maximum=10_000)}
 ORDER: Mapping[str, Rule] = {"sort_by": Choice(("id", "number")), "order_by": Choice(("asc", "desc"))}
@@ -14,6 +17,17 @@ ORDER: Mapping[str, Rule] = {"sort_by": Choice(("id", "number")), "order_by": Ch
 
 PAGED = Parameters(PAGE)
 SORTED = Parameters({**PAGE, **ORDER})
+ONE_ID = Parameters({"id": Whole(minimum=1)}, frozenset({"id"}))
+IDS = Parameters({"ids": Text(pattern=re.compile(r"[0-9]+(,[0-9]+)*", re.ASCII))}, frozenset({"ids"}))
+
+
+def asked_ids(firmware: Firmware, query: Mapping[str, Any]) -> list[int]:
+    """The ids of a query for several objects; 40002 for more than the firmware takes."""
+    ids = [int(number) for number in query["ids"].split(",")]
+    limit = firmware.max_query_ids
+    if limit is not None and len(ids) > limit:
+        raise Refused(Errcode.VALUE, [unwelcome("ids", query["ids"], f"holds more than {limit} ids")])
+    return ids
 
 
 def ordered(extensions: Iterable[Extension], query: Mapping[str, Any]) -> list[Extension]:

@@ -8,6 +8,8 @@ import tenacity
 
 from local.azurite import Azurite
 from local.pbx.emulator import PbxEmulator
+from local.pbx.groups import Group
+from local.pbx.groups import GroupMember as Member
 from local.tls import ServerCertificate
 from pbx import client
 from store.environment import Environment, StorageAccount
@@ -25,13 +27,14 @@ def certificate() -> ServerCertificate:
 
 @pytest.fixture
 async def emulator(certificate: ServerCertificate) -> AsyncIterator[PbxEmulator]:
-    """A PBX with three extensions."""
+    """A PBX with three extensions and the group Support of two of them."""
     rows = [
         {"id": 1, "number": "1000", "first_name": "Ada", "email_addr": "ada@example.com", "title": "Countess"},
         {"id": 2, "number": "1001", "first_name": "Bob", "email_addr": "bob@example.com"},
         {"id": 7, "number": "10", "first_name": "Cy"},
     ]
     made = PbxEmulator(rows, client_id=CLIENT_ID, client_secret=CLIENT_SECRET)
+    made.machine.groups.add(Group(id=2, name="Support", members=(Member(1, "manager"), Member(2))))
     async with await made.start(certificate):
         yield made
 

@@ -19,6 +19,7 @@ from pbx import client, errors, tokens
 from pbx.address import Address
 from pbx.client import Pbx
 from pbx.errors import BY_ERRCODE, PbxError, from_errcode
+from pbx.groups import ExtensionGroups, GroupMember
 from tests.pbx.support import CLIENT_ID, CLIENT_SECRET, MemoryText, Office, new
 
 CALLS: list[Callable[[Pbx], Awaitable[Any]]] = [
@@ -30,6 +31,11 @@ CALLS: list[Callable[[Pbx], Awaitable[Any]]] = [
     lambda pbx: pbx.update_extension(1, {"title": "x"}),
     lambda pbx: pbx.delete_extension(2),
     lambda pbx: pbx.send_welcome_email(1),
+    lambda pbx: ExtensionGroups(pbx).all(),
+    lambda pbx: ExtensionGroups(pbx).details([1, 2]),
+    lambda pbx: ExtensionGroups(pbx).create("Sales", [1]),
+    lambda pbx: ExtensionGroups(pbx).update(2, name="Sellers", members=[GroupMember(1)]),
+    lambda pbx: ExtensionGroups(pbx).delete(2),
 ]
 BODIES: list[Any] = [None, [], {}, {"errcode": None}, {"errcode": []}]
 FAULTS: list[dict[str, Any]] = [

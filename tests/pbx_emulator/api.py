@@ -84,6 +84,18 @@ class Api:
     async def create(self, number: str = "1000", **members: Any) -> dict[str, Any]:
         return await self.post("/extension/create", new_extension(number, **members))
 
+    async def create_group(self, name: str = "Sales", *ids: int, **members: Any) -> dict[str, Any]:
+        """A group of the extensions with these ids."""
+        named = {"member_select": "sel_specific", "members": [{"ext_id": number} for number in ids]}
+        return await self.post("/extensiongroup/create", {"name": name, **named, **members})
+
+    async def update_group(self, number: int, **members: Any) -> dict[str, Any]:
+        return await self.post("/extensiongroup/update", {"id": number, **members})
+
+    async def group(self, number: int) -> dict[str, Any]:
+        data: dict[str, Any] = (await self.get("/extensiongroup/get", id=number))["data"]
+        return data
+
     async def update(self, number: int, **members: Any) -> dict[str, Any]:
         return await self.post("/extension/update", {"id": number, **members})
 

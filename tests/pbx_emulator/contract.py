@@ -22,6 +22,7 @@ SPEC = Path(__file__).parents[3] / "shared" / "reference" / "yeastar-openapi.yam
 """Where the document lies beside a checkout of this repository."""
 TOKEN = "access_token"
 DOCUMENT = "urn:yeastar-openapi"
+ALTERNATIVE = "x-alternate-path"
 VERBS = ("get", "post", "put", "patch", "delete")
 
 
@@ -42,18 +43,16 @@ class Request(Protocol):
     def body(self) -> str: ...
 
 
-def check_recorded(requests: Sequence[Request], spec_path: Path, also_allowed: Sequence[str] = ()) -> list[str]:
+def check_recorded(requests: Sequence[Request], spec_path: Path) -> list[str]:
     """Every way in which ``requests`` break the document, in plain words; no value that was sent is repeated.
 
-    Undeclared query parameters and body members are violations even where the document tolerates them.
-    ``also_allowed`` are beginnings of paths below ``/openapi/v1.0`` that are passed over, as an alternative spelling
-    that a client probes for.
+    Undeclared query parameters and body members are violations even where the document tolerates them. A path in the
+    spelling that the document calls alternative is held against the operations of the documented one.
     """
     contract = load_contract(spec_path)
     return [
         f"#{request.number} {request.method} {request.path}: {violation}"
         for request in requests
-        if not request.path.removeprefix(PREFIX).startswith(tuple(also_allowed))
         for violation in contract.request_violations(request)
     ]
 
@@ -71,6 +70,12 @@ class Contract:
         resource = Resource.from_contents(document, default_specification=DRAFT202012)
         self._registry: Registry[Any] = Registry().with_resource(DOCUMENT, resource)
         self._validators: dict[str, Draft202012Validator] = {}
+        self._alternatives: dict[str, str] = {
+            operation[ALTERNATIVE]: path
+            for path, item in document["paths"].items()
+            for operation in item.values()
+            if ALTERNATIVE in operation
+        }
 
     def validator(self, pointer: str) -> Draft202012Validator:
         """A validator for the schema at the JSON pointer ``pointer`` of the document."""
@@ -96,7 +101,7 @@ class Contract:
     def answer_violations(self, method: str, path: str, answer: Any) -> list[str]:
         """How an answer breaks the response schema of its operation; of any operation when there is none."""
         item = self._path_item(path) or {}
-        pointer = f"{_operation_pointer(method, path)}/responses/200/content/application~1json/schema"
+        pointer = f"{self._operation_pointer(method, path)}/responses/200/content/application~1json/schema"
         if method.lower() not in item:
             pointer = "/components/schemas/BaseResponse"
         return [_explained(error) for error in self.validator(pointer).iter_errors(answer)]
@@ -120,8 +125,16 @@ class Contract:
     def _path_item(self, path: str) -> dict[str, Any] | None:
         if not path.startswith(f"{PREFIX}/"):
             return None
-        item: dict[str, Any] | None = self.document["paths"].get(path.removeprefix(PREFIX))
+        item: dict[str, Any] | None = self.document["paths"].get(self._documented(path))
         return item
+
+    def _documented(self, path: str) -> str:
+        """The path below the API in the spelling of the document."""
+        below = path.removeprefix(PREFIX)
+        return self._alternatives.get(below, below)
+
+    def _operation_pointer(self, method: str, path: str) -> str:
+        return f"/paths/{self._documented(path).replace('/', '~1')}/{method.lower()}"
 
     def _parameters(self, operation: dict[str, Any], place: str) -> dict[str, dict[str, Any]]:
         resolved = [self._resolved(parameter) for parameter in operation.get("parameters", [])]
@@ -181,7 +194,9 @@ class Contract:
         except ValueError:
             yield "the body is no JSON"
             return
-        pointer = f"{_operation_pointer(request.method, request.path)}/requestBody/content/application~1json/schema"
+        pointer = (
+            f"{self._operation_pointer(request.method, request.path)}/requestBody/content/application~1json/schema"
+        )
         for error in self.validator(pointer).iter_errors(body):
             yield f"the body: {_explained(error)}"
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
@@ -194,10 +209,6 @@ class Contract:
 def load_contract(spec_path: Path) -> Contract:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     return Contract(yaml.load(spec_path.read_text(), loader))  # noqa: S506 - both loaders are the safe one
-
-
-def _operation_pointer(method: str, path: str) -> str:
-    return f"/paths/{path.removeprefix(PREFIX).replace('/', '~1')}/{method.lower()}"
 
 
 def _explained(error: Any) -> str:

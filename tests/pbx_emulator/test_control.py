@@ -79,6 +79,9 @@ async def test_the_state_makes_a_round_trip(api: Api) -> None:
     await api.firmware(busy="writes", plus_addresses=True)
     await api.control("PUT", "/settings", {"organizations": {"1": "Sales"}, "number_ranges": [[1, 5]]})
     await api.post("/extension_status_monitor/update", {"ext_monitor_list": [{"ext_id": 1, "enb_call_status": 1}]})
+    await api.control(
+        "PUT", "/webhooks", {"webhooks": [{"url": "https://localhost/", "secret": "x" * 32}], "drop": True}
+    )
     await api.get_token(client_secret="wrong")
     saved = await api.control("GET", "/state")
     await api.control("POST", "/reset")

@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from local.pbx.answers import Payload
 from local.pbx.emulator import PbxEmulator
 from local.pbx.firmware import Firmware
+from local.pbx.groups import Group, GroupMember
 from local.pbx.intake import Incoming
 from local.pbx.passwords import weakness
 from tests.pbx_emulator.api import AGENT, API
@@ -35,12 +36,20 @@ FITTING: Mapping[str, st.SearchStrategy[Any]] = {
     "role_id": st.integers(0, 4),
     "title": st.text(st.characters(codec="utf-8"), max_size=63),
     "vm_pin": st.text(string.digits, max_size=8),
+    "name": st.text(st.characters(codec="utf-8"), min_size=1, max_size=63),
+    "members": st.lists(
+        st.fixed_dictionaries(
+            {"ext_id": st.integers(1, 2)},
+            optional={"user_type": st.sampled_from(["manager", "user", "custom"]), "caller_id_name": WORD},
+        ),
+        unique_by=lambda member: member["ext_id"],
+    ),
 }
 """Where the document has more to say in words than in the schema."""
 
 
 def emulator() -> PbxEmulator:
-    switches = Firmware(new_password_rules=False, title_limit=10_000)
+    switches = Firmware(new_password_rules=False, title_limit=10_000, extension_group_paths="both")
     return PbxEmulator([ADA, BOB], client_id="id", client_secret="secret", firmware=switches)
 
 
@@ -163,6 +172,40 @@ def test_an_update_is_refused_exactly_when_the_schema_refuses_it(body: dict[str,
         body["id"] = 1
     fits = allowed(load_contract(SPEC), "ExtensionUpdate", body)
     assert refused_as_expected(ask(emulator(), "POST", "/extension/update", body), fits)
+
+
+def group_allowed(component: str, body: dict[str, Any]) -> bool:
+    """What the schema allows, and what the document says in words: the length of names, members beside sel_specific."""
+    return (
+        allowed(load_contract(SPEC), component, body)
+        and 1 <= len(body.get("name", "x")) <= 63
+        and (body.get("member_select") != "sel_specific" or "members" in body)
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(disturbed("ExtGroupCreate"))
+def test_a_group_is_created_exactly_when_the_document_allows_it(body: dict[str, Any]) -> None:
+    pbx = emulator()
+    answer = ask(pbx, "POST", "/extensiongroup/create", body)
+    assert (answer["errcode"] == 0) == group_allowed("ExtGroupCreate", body), answer
+    assert len(pbx.machine.groups) == (2 if answer["errcode"] == 0 else 1)
+    assert bool(pbx.violations.found) == (answer["errcode"] != 0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(disturbed("ExtGroupUpdate"))
+def test_a_group_is_updated_exactly_when_the_document_allows_it(body: dict[str, Any]) -> None:
+    pbx = emulator()
+    before = pbx.machine.groups.add(Group(name="Sales", members=(GroupMember(1, "manager"),)))
+    if type(body.get("id")) is int:
+        body["id"] = before.id
+    answer = ask(pbx, "POST", "/extension_group/update", body)
+    assert (answer["errcode"] == 0) == group_allowed("ExtGroupUpdate", body), answer
+    after = pbx.machine.group(before.id)
+    assert (after == before) or answer["errcode"] == 0
+    if answer["errcode"] == 0 and after.member_select == "sel_specific" and "members" in body:
+        assert [member.ext_id for member in after.members] == [member["ext_id"] for member in body["members"]]
 
 
 @settings(max_examples=150, deadline=None)

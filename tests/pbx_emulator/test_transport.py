@@ -12,7 +12,14 @@ from tests.pbx_emulator.api import AGENT, Api, names
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/extension/lst"), ("POST", "/extension/list"), ("GET", "/extension/create"), ("DELETE", "/del_token")],
+    [
+        ("GET", "/extension/lst"),
+        ("POST", "/extension/list"),
+        ("GET", "/extension/create"),
+        ("GET", "/extensiongroup/lst"),
+        ("POST", "/extension_group/delete"),
+        ("DELETE", "/del_token"),
+    ],
 )
 async def test_unknown_endpoints_and_wrong_verbs_are_10001_and_violations(api: Api, method: str, path: str) -> None:
     answer = await api.call(method, path)
@@ -20,9 +27,7 @@ async def test_unknown_endpoints_and_wrong_verbs_are_10001_and_violations(api: A
     assert await api.violations() == [("endpoint", f"/openapi/v1.0{path}")]
 
 
-@pytest.mark.parametrize(
-    "path", ["/extensiongroup/list", "/extension_group/list", "/phonebook/list", "/company_contact/list"]
-)
+@pytest.mark.parametrize("path", ["/organization/list", "/phonebook/list", "/company_contact/list"])
 async def test_families_of_newer_firmware_are_10001_and_no_violation(api: Api, path: str) -> None:
     assert await api.errcode("GET", path) == 10001
     assert await api.violations() == []
