@@ -1,11 +1,13 @@
 """Carries a plan out on the PBX, and records what the PBX confirmed. The one place that writes.
 
 Work goes in chunks: the intents of a chunk's creates are noted first, on the lease, which also proves that the lease
-is still ours; then its operations are sent, then links and items are stored, while the next chunk is being sent.
-Whoever holds the lease next finds the intents and looks what became of them.
+is still ours; then its operations are sent, then links and items are stored. While a chunk is being sent, the one
+before is stored and the one after is noted, so that the PBX does not wait for storage. Whoever holds the lease next
+finds the intents and looks what became of them.
 """
 
 import asyncio
+import contextlib
 import datetime
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +17,7 @@ from typing import Protocol
 import msgspec
 
 from pbx.errors import ItemError, LimitReached, NotFound, PbxError, Retry, Stop
-from store.errors import InvalidRecord
+from store.errors import InvalidRecord, StoreError
 from store.leases import Lease
 from store.links import Kind, Link, LinkStore
 from store.runs import Outcome, RunItem
@@ -135,16 +137,22 @@ class Applier:
         self._failures = 0
         self._stopped: Exception | None = None
         self._storing: asyncio.Task[None] | None = None
+        self._noting: asyncio.Task[None] | None = None
+        self._sent = 0
+        """Chunks that were sent, or begun to be."""
 
     async def apply(self, plan: Plan, held: Held) -> Applied:
         """Carry out ``plan`` except what is ``held``. Raises ``pbx.errors.Stop`` and ``Retry`` when going on makes no
         sense, after everything that was done is recorded."""
+        chunks = list(batched(plan.operations, self._chunk, strict=False))
         applied = Applied(finished=True)
         try:
-            for chunk in batched(plan.operations, self._chunk, strict=False):
+            for index, chunk in enumerate(chunks):
                 if time.monotonic() > self._deadline:
                     applied = msgspec.structs.replace(applied, finished=False)
                     break
+                await (self._noting or self._note(chunk))
+                self._noting = asyncio.create_task(self._note(chunks[index + 1])) if chunks[index + 1 :] else None
                 results = await self._apply_chunk(chunk, held)
                 applied = self._sum(applied, results)
                 await self._stored()
@@ -152,15 +160,30 @@ class Applier:
                 if self._stopped is not None:
                     break
         finally:
+            await self._unnoted(chunks)
             await self._stored()
         if self._stopped is not None:
             raise self._stopped
         return applied
 
-    async def _apply_chunk(self, chunk: Sequence[Operation], held: Held) -> list[Done]:
-        self._lease.check()
+    async def _note(self, chunk: Sequence[Operation]) -> None:
+        """Note the creates of a chunk, while the one before it is being sent."""
         kind = self._writer.kind
         await self._book.begin(kind, [self._writer.intent(each) for each in chunk if each.kind == "create"])
+
+    async def _unnoted(self, chunks: Sequence[Sequence[Operation]]) -> None:
+        """Forget what was noted ahead and will not be sent."""
+        noting, self._noting = self._noting, None
+        if noting is None:
+            return
+        with contextlib.suppress(StoreError):  # the reason why the run ends comes first
+            await noting
+        unsent = [operation.object_id for chunk in chunks[self._sent :] for operation in chunk]
+        self._book.settle(self._writer.kind, unsent)
+
+    async def _apply_chunk(self, chunk: Sequence[Operation], held: Held) -> list[Done]:
+        self._lease.check()
+        self._sent += 1
         await self._writer.look([each for each in chunk if each.object_id not in held.object_ids])
 
         async def one(operation: Operation) -> Done | None:

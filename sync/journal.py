@@ -2,6 +2,7 @@
 
 import datetime
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from store.runs import FINISHED, Run, RunItem, RunStore
 log = logging.getLogger("sync")
 
 ITEMS_AN_EXECUTION = 1_000_000
+SHOWN_SECONDS = 2.0
+"""How long the record may lag behind what was done."""
 
 
 class Journal:
@@ -30,6 +33,7 @@ class Journal:
         self.sent: Callable[[], dict[str, int]] = dict
         """Requests that this execution sent so far."""
         self._earlier: dict[str, int] = {}
+        self._shown = 0.0
 
     async def begin(self) -> bool:
         """Mark the run as under way. ``False`` when it is finished: another execution did it meanwhile."""
@@ -89,10 +93,12 @@ class Journal:
         self._next_item = await self._runs.add_items(self.run.id, self._next_item, items)
         counts = counted(self.run.counts, items)
         self._change(counts=counts, items=self.run.items + len(items))
-        if self.run.items < counts.get("total", 0):
-            await self.save()  # so that somebody who watches sees it grow; the last of it is saved with the end
+        # So that somebody who watches sees it grow; the last of it is saved with the end.
+        if self.run.items < counts.get("total", 0) and time.monotonic() - self._shown > SHOWN_SECONDS:
+            await self.save()
 
     async def save(self, **changes: Any) -> None:
+        self._shown = time.monotonic()
         self._change(**changes)
         await self._runs.save(self.run)
 

@@ -16,6 +16,7 @@ from store.leases import Lease
 from store.links import Kind, Link
 from store.runs import RunItem, Step
 from sync.applying import Applied, Applier, IntentBook, Writer, preview_items
+from sync.collector import resting
 from sync.connection import Connection
 from sync.guard import check
 from sync.journal import Journal
@@ -112,7 +113,8 @@ class Stage(ABC):
             deadline=context.deadline,
             now=context.now,
         )
-        self.applied = await applier.apply(self.plan, self.held)
+        with resting():
+            self.applied = await applier.apply(self.plan, self.held)
         return self.applied.finished
 
     def remembered(self, health: Health) -> Health:
