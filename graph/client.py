@@ -1,4 +1,4 @@
-"""Reads from Microsoft Graph.
+"""Microsoft Graph: reads of the directory, and the subscriptions that announce its changes, our only writes.
 
 msgraph-sdk builds URLs and carries the middleware; answers are taken as bytes and decoded by msgspec, because the SDK's
 own models cost seconds of processor time a page. One place repeats requests: here, bounded, by Graph's ``Retry-After``.
@@ -7,33 +7,38 @@ own models cost seconds of processor time a page. One place repeats requests: he
 import datetime
 import logging
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
-from email.utils import parsedate_to_datetime
+from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from graph.credentials import ApplicationCredential
-from graph.errors import (
-    BadRequest,
-    ConsentMissing,
-    CredentialsRejected,
-    GraphError,
-    NotFound,
-    ResyncRequired,
-    Retry,
-    Throttled,
-    Unavailable,
+from graph.answers import decoded, typed
+from graph.credentials import ApplicationCredential, tenant_of
+from graph.errors import BadRequest, ConsentMissing, NotFound, ResyncRequired, Retry, Throttled, Unavailable
+from graph.models import (
+    GROUP_SELECT,
+    AppRegistration,
+    Group,
+    GroupPage,
+    MemberPage,
+    Subscription,
+    SubscriptionPage,
+    User,
+    UserPage,
 )
-from graph.models import AppRegistration, ErrorAnswer, ErrorDetail, MemberPage, User, UserPage
+from graph.subscriptions import NewSubscription, Refusal, refused, renewal
 
 if TYPE_CHECKING:
     import httpx
+    from kiota_abstractions.method import Method
     from kiota_abstractions.request_information import RequestInformation
+    from msgraph.generated.groups.delta.delta_request_builder import DeltaRequestBuilder as GroupDelta
+    from msgraph.generated.subscriptions.item.subscription_item_request_builder import SubscriptionItemRequestBuilder
+    from msgraph.generated.subscriptions.subscriptions_request_builder import SubscriptionsRequestBuilder
+    from msgraph.generated.users.delta.delta_request_builder import DeltaRequestBuilder as UserDelta
     from msgraph.graph_request_adapter import GraphRequestAdapter
     from msgraph.graph_service_client import GraphServiceClient
 
@@ -42,8 +47,6 @@ MAX_PAUSE_SECONDS = 60.0
 """A longer ``Retry-After`` is not slept through: the run stops and continues later."""
 TIMEOUT_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
-RESYNC_CODES = {"syncstatenotfound", "resyncrequired", "directory_expiredpagetoken", "syncstateinvalid"}
-NOT_FOUND_CODES = {"request_resourcenotfound", "resourcenotfound", "erroritemnotfound"}
 NATIONAL_HOSTS = {"graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn"}
 MEMBERS_TOP = 999
 
@@ -62,20 +65,32 @@ class Graph:
         self._transport: httpx.AsyncHTTPTransport | None = None
         self.requests = 0
 
-    async def user_pages(self, select: Sequence[str], link: str | None = None) -> AsyncIterator[UserPage]:
+    def user_pages(self, select: Sequence[str], link: str | None = None) -> AsyncIterator[UserPage]:
         """The pages of ``users/delta``: the whole directory, or what changed since the delta link ``link``.
 
         The last page carries the next delta link. ``ResyncRequired`` when ``link`` is no longer good, or when it leads
         to another host than the configured one. An entry may come several times; the last one counts.
         """
+        return self._delta_pages(lambda: self._open().users.delta, UserPage, select, link)
+
+    def group_pages(self, select: Sequence[str] = GROUP_SELECT, link: str | None = None) -> AsyncIterator[GroupPage]:
+        """The pages of ``groups/delta``, by the rules of ``user_pages``.
+
+        A large group recurs on several pages, each time with other members: they add up to the end of the round.
+        """
+        return self._delta_pages(lambda: self._open().groups.delta, GroupPage, select, link)
+
+    async def _delta_pages[P: (UserPage, GroupPage)](
+        self, builder: "Callable[[], UserDelta | GroupDelta]", kind: type[P], select: Sequence[str], link: str | None
+    ) -> AsyncIterator[P]:
         if link is not None and not same_host(self._base_url, link):
             raise ResyncRequired("the stored delta link leads to another host than the configured one; it was dropped")
         following = link
         while True:
-            page = await self._decode(self._delta_request(select, following), UserPage)
+            page = await self._decode(_delta_request(builder(), select, following), kind)
             following = page.delta_link or page.next_link
             if following is None:
-                raise Unavailable("Graph's page of users carries neither a next link nor a delta link")
+                raise Unavailable("Graph's page of a delta round carries neither a next link nor a delta link")
             self._own(following)
             yield page
             if page.delta_link is not None:
@@ -91,6 +106,21 @@ class Graph:
         info = builder.to_get_request_information(RequestConfiguration(query_parameters=query))
         try:
             return await self._decode(info, User)
+        except NotFound:
+            return None
+
+    async def group(self, object_id: str) -> Group | None:
+        """One group without its members; ``None`` when it does not exist or is soft-deleted."""
+        from kiota_abstractions.base_request_configuration import RequestConfiguration
+        from msgraph.generated.groups.item.group_item_request_builder import GroupItemRequestBuilder
+
+        select = [name for name in GROUP_SELECT if name != "members"]
+        query = GroupItemRequestBuilder.GroupItemRequestBuilderGetQueryParameters(select=select)
+        builder = self._open().groups.by_group_id(object_id)
+        try:
+            return await self._decode(
+                builder.to_get_request_information(RequestConfiguration(query_parameters=query)), Group
+            )
         except NotFound:
             return None
 
@@ -134,6 +164,53 @@ class Graph:
         except (ConsentMissing, NotFound):
             return None
 
+    async def tenant_id(self) -> str:
+        """The object id of the tenant that our own token is for; empty when the token does not say it.
+
+        Settings may name a tenant by one of its domains; notifications name it by this id. It costs a request only
+        when no token is at hand.
+        """
+        # Asked for as the SDK asks, whose tokens azure-identity keeps apart from others.
+        return tenant_of((await self._credential.get_token(self._scope(), enable_cae=True)).token)
+
+    async def subscribe(self, new: NewSubscription) -> Subscription:
+        """Have changes announced. Graph calls both addresses before it answers, so they have to be served meanwhile.
+
+        ``SubscriptionExists``, ``HandshakeFailed`` or ``QuotaReached`` when Graph makes none. ``Unavailable``: it may
+        have made it; nothing is sent twice, look at ``subscriptions`` before the next attempt.
+        """
+        from kiota_abstractions.method import Method
+
+        info = _body_request(self._open().subscriptions, Method.POST, new.body())
+        return decoded(await self._carry_out(info, repeats=_is_throttled, refusal=refused), Subscription)
+
+    async def renew_subscription(self, subscription_id: str, expires: datetime.datetime) -> Subscription:
+        """Have a subscription end at ``expires``; ``NotFound`` when it ended before. It is reauthorized by this too."""
+        from kiota_abstractions.method import Method
+
+        builder = self._open().subscriptions.by_subscription_id(subscription_id)
+        return await self._decode(_body_request(builder, Method.PATCH, renewal(expires)), Subscription)
+
+    async def subscriptions(self) -> list[Subscription]:
+        """All subscriptions of this application in this tenant."""
+        builder = self._open().subscriptions
+        info = builder.to_get_request_information()
+        found: list[Subscription] = []
+        while True:
+            page = await self._decode(info, SubscriptionPage)
+            found += page.value
+            if page.next_link is None:
+                return found
+            info = builder.with_url(self._own(page.next_link)).to_get_request_information()
+
+    async def delete_subscription(self, subscription_id: str) -> None:
+        """End a subscription; one that is gone already is a success."""
+        builder = self._open().subscriptions.by_subscription_id(subscription_id)
+        try:
+            await self._carry_out(builder.to_delete_request_information())
+        except NotFound:
+            return
+
     async def close(self) -> None:
         transport, self._transport, self._client, self._adapter = self._transport, None, None, None
         try:
@@ -151,16 +228,6 @@ class Graph:
     ) -> None:
         await self.close()
 
-    def _delta_request(self, select: Sequence[str], link: str | None) -> "RequestInformation":
-        from kiota_abstractions.base_request_configuration import RequestConfiguration
-        from msgraph.generated.users.delta.delta_request_builder import DeltaRequestBuilder
-
-        delta = self._open().users.delta
-        if link is not None:
-            return delta.with_url(link).to_get_request_information()
-        query = DeltaRequestBuilder.DeltaRequestBuilderGetQueryParameters(select=list(select))
-        return delta.to_get_request_information(RequestConfiguration(query_parameters=query))
-
     def _own(self, link: str) -> str:
         """``link`` if it leads to the Graph we are configured for: our token goes nowhere else."""
         if not same_host(self._base_url, link):
@@ -168,14 +235,25 @@ class Graph:
         return link
 
     async def _decode[T](self, info: "RequestInformation", kind: type[T]) -> T:
-        async for attempt in AsyncRetrying(
-            retry=retry_if_exception(_passes_soon), stop=stop_after_attempt(ATTEMPTS), wait=_pause, reraise=True
-        ):
+        async for attempt in _attempts(_passes_soon):
             with attempt:
-                return _decoded(await self._send(info), kind)
+                return decoded(await self._send(info), kind)
         raise AssertionError("unreachable: the last attempt raises")
 
-    async def _send(self, info: "RequestInformation") -> bytes:
+    async def _carry_out(
+        self,
+        info: "RequestInformation",
+        *,
+        repeats: Callable[[BaseException], bool] | None = None,
+        refusal: Refusal = typed,
+    ) -> bytes:
+        """The bytes of a success. ``repeats`` says after which failures to send again; any that passes, by default."""
+        async for attempt in _attempts(repeats or _passes_soon):
+            with attempt:
+                return await self._send(info, refusal)
+        raise AssertionError("unreachable: the last attempt raises")
+
+    async def _send(self, info: "RequestInformation", refusal: Refusal = typed) -> bytes:
         import httpx
         from kiota_abstractions.native_response_handler import NativeResponseHandler
         from kiota_http.middleware.options import ResponseHandlerOption
@@ -190,8 +268,11 @@ class Graph:
         except httpx.HTTPError as error:
             raise Unavailable(f"Graph cannot be reached ({type(error).__name__})") from None
         if not response.is_success:
-            raise _typed(response.status_code, response.headers, response.content)
+            raise refusal(response.status_code, response.headers, response.content)
         return bytes(response.content)
+
+    def _scope(self) -> str:
+        return f"https://{_audience(urlsplit(self._base_url).hostname or '')}/.default"
 
     def _open(self) -> "GraphServiceClient":
         if self._client is None:
@@ -211,9 +292,7 @@ class Graph:
         # Its INFO lines name every URL, with the delta tokens in them.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         host = urlsplit(self._base_url).hostname or ""
-        provider = AzureIdentityAuthenticationProvider(
-            self._credential, scopes=[f"https://{_audience(host)}/.default"], allowed_hosts=[host]
-        )
+        provider = AzureIdentityAuthenticationProvider(self._credential, scopes=[self._scope()], allowed_hosts=[host])
         self._transport = httpx.AsyncHTTPTransport(verify=ssl.create_default_context(), proxy=_proxy(host))
         http = GraphClientFactory.create_with_default_middleware(
             client=httpx.AsyncClient(
@@ -222,7 +301,7 @@ class Graph:
             options={
                 # Repeating is done in one place, here: the middleware leaves out half of what passes by itself.
                 RetryHandlerOption.get_key(): RetryHandlerOption(should_retry=False),
-                # Graph redirects none of our reads, and our token goes nowhere else.
+                # Graph redirects none of our requests, and our token goes nowhere else.
                 RedirectHandlerOption.get_key(): RedirectHandlerOption(should_redirect=False),
             },
         )
@@ -253,51 +332,35 @@ def _audience(host: str) -> str:
     return host if host in NATIONAL_HOSTS else "graph.microsoft.com"
 
 
-def _decoded[T](raw: bytes, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"Graph answers in an unknown shape: {error}") from error
-    except msgspec.DecodeError:
-        raise Unavailable("Graph's answer was cut off") from None
+def _delta_request(delta: "UserDelta | GroupDelta", select: Sequence[str], link: str | None) -> "RequestInformation":
+    from kiota_abstractions.base_request_configuration import RequestConfiguration
+
+    if link is not None:
+        return delta.with_url(link).to_get_request_information()
+    query = delta.DeltaRequestBuilderGetQueryParameters(select=list(select))
+    return delta.to_get_request_information(RequestConfiguration[Any](query_parameters=query))
 
 
-def _typed(status: int, headers: Mapping[str, str], body: bytes) -> GraphError:
-    """The typed error of an HTTP failure."""
-    try:
-        detail = msgspec.json.decode(body, type=ErrorAnswer).error
-    except msgspec.DecodeError:  # the page of a gateway, or nothing
-        detail = ErrorDetail()
-    code = detail.code
-    words = f"{code or 'HTTP'} {status}"
-    if status == 410 or (status in {400, 404} and code.lower() in RESYNC_CODES):
-        return ResyncRequired(f"Graph asks for a full read ({words})")
-    if status == 429:
-        return Throttled(f"Graph throttles us ({words})", _retry_after(headers))
-    if status >= 500 or status == 408:
-        return Unavailable(f"Graph fails ({words})", _retry_after(headers))
-    if status == 401:
-        return CredentialsRejected(f"Graph does not accept our token ({words})")
-    if status == 403:
-        return ConsentMissing(f"the application lacks a permission for this ({words})")
-    if status == 404 and code.lower() not in NOT_FOUND_CODES:
-        # Some gateway's, not Graph's: taken for "the user is gone" it would cost an extension.
-        return Unavailable(f"something before Graph answers that there is no such page ({words})")
-    if status == 404:
-        return NotFound(f"there is no such object in the directory ({words})")
-    return BadRequest(f"Graph refuses the request ({words}): {detail.message}"[:500])
+def _body_request(
+    builder: "SubscriptionsRequestBuilder | SubscriptionItemRequestBuilder", method: "Method", body: bytes
+) -> "RequestInformation":
+    from kiota_abstractions.request_information import RequestInformation
+
+    info = RequestInformation(method, builder.url_template, builder.path_parameters)
+    info.headers.try_add("Accept", "application/json")
+    info.set_stream_content(body, "application/json")
+    return info
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """The ``Retry-After`` header in seconds: a number or a date (RFC 9110); ``None`` without one that makes sense."""
-    wish = str(headers.get("Retry-After", "")).strip()
-    if wish.isascii() and wish.isdecimal():
-        return float(wish)
-    try:
-        moment = parsedate_to_datetime(wish)
-        return max(0.0, (moment - datetime.datetime.now(moment.tzinfo)).total_seconds())
-    except (ValueError, OverflowError):
-        return None
+def _attempts(repeats: Callable[[BaseException], bool]) -> AsyncRetrying:
+    return AsyncRetrying(
+        retry=retry_if_exception(repeats), stop=stop_after_attempt(ATTEMPTS), wait=_pause, reraise=True
+    )
+
+
+def _is_throttled(error: BaseException) -> bool:
+    """Refused before it was begun: the one failure after which a create may be sent again."""
+    return isinstance(error, Throttled) and _passes_soon(error)
 
 
 def _passes_soon(error: BaseException) -> bool:

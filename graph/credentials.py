@@ -3,6 +3,8 @@
 azure-identity is imported when the first token is needed, never on the notification path.
 """
 
+import base64
+import binascii
 import re
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -137,3 +139,20 @@ def _check(app: Application) -> None:
 
 def _status(error: "ClientAuthenticationError") -> int | None:
     return error.response.status_code if error.response is not None else None
+
+
+def tenant_of(token: str) -> str:
+    """The ``tid`` claim of one of our own access tokens, in lower case; empty when it cannot be read.
+
+    Nothing is verified: the token came from Entra and is Graph's to judge.
+    """
+    payload = token.split(".")[1] if token.count(".") == 2 else ""
+    try:
+        claims = msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=_Claims)
+    except (binascii.Error, msgspec.DecodeError, ValueError):
+        return ""
+    return claims.tid.lower()
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    tid: str = ""

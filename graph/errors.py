@@ -9,6 +9,10 @@
     ├── ResyncRequired           the delta link is no longer good: read everything
     ├── NotFound                 the object does not exist (any more)
     ├── BadRequest               Graph does not understand the request: a fault of ours
+    ├── NotSubscribed            Graph makes no subscription; reading goes on without it
+    │   ├── SubscriptionExists   409: look for the one that is there
+    │   ├── HandshakeFailed      Graph cannot reach our notification address
+    │   └── QuotaReached         too many subscriptions in the tenant
     └── Stop                     an administrator is needed; asking again would not help
         ├── CredentialsRejected  Entra does not accept the application's credential
         └── ConsentMissing       the application lacks a permission
@@ -67,6 +71,36 @@ class BadRequest(GraphError):
     """Graph refuses the request itself."""
 
     code = "graph_bad_request"
+
+
+class NotSubscribed(GraphError):
+    """Graph refuses to make a subscription. Nothing else stops because of it: changes are found by reading as well."""
+
+    code = "graph_not_subscribed"
+
+
+class SubscriptionExists(NotSubscribed):
+    """The application has a subscription for the same changes of the same resource."""
+
+    code = "graph_subscription_exists"
+    action = "Remove the other subscription, or give each deployment an app registration of its own."
+
+
+class HandshakeFailed(NotSubscribed):
+    """Graph called the notification address and did not get the expected answer within 10 s."""
+
+    code = "graph_handshake_failed"
+    action = (
+        "Make the address in the app setting PUBLIC_BASE_URL reachable from the internet, with a certificate of a "
+        "public authority and no sign-in before it."
+    )
+
+
+class QuotaReached(NotSubscribed):
+    """Graph allows 100 subscriptions an application and tenant, and 1,000 a tenant."""
+
+    code = "graph_quota_reached"
+    action = "Remove subscriptions that nobody uses any more."
 
 
 class Stop(GraphError):

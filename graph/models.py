@@ -44,7 +44,56 @@ class UserPage(msgspec.Struct, frozen=True):
 
 
 class Member(msgspec.Struct, frozen=True):
+    """A direct member of a group, or one that was removed from it."""
+
     id: str
+    odata_type: str = msgspec.field(default="", name="@odata.type")
+    """``#microsoft.graph.user``, ``.group``, ``.device``, ...; its casing varies."""
+    removed: Removed | None = msgspec.field(default=None, name="@removed")
+
+
+class Group(msgspec.Struct, frozen=True, rename="camel"):
+    """A group, or one slice of it: a delta round gives a large group several times, each with other members."""
+
+    id: str
+    display_name: str | None = None
+    group_types: list[str] | None = None
+    """Contains ``Unified`` for a Microsoft 365 group."""
+    mail_enabled: bool | None = None
+    security_enabled: bool | None = None
+    removed: Removed | None = msgspec.field(default=None, name="@removed")
+    members: list[Member] = msgspec.field(default_factory=list, name="members@delta")
+    """Direct members that came or went; all of them in a first round. Nested groups are members themselves."""
+
+
+class GroupPage(msgspec.Struct, frozen=True):
+    """A page of ``groups/delta``, with the same links as a page of users."""
+
+    value: list[Group]
+    next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
+    delta_link: str | None = msgspec.field(default=None, name="@odata.deltaLink")
+
+
+class Subscription(msgspec.Struct, frozen=True, rename="camel"):
+    """A subscription as Graph shows it. The client state comes back in the answer to its creation only."""
+
+    id: str
+    resource: str = ""
+    change_type: str = ""
+    notification_url: str = ""
+    lifecycle_notification_url: str | None = None
+    expiration_date_time: str = ""
+    client_state: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Subscription(id={self.id!r}, resource={self.resource!r}, expires={self.expiration_date_time!r})"
+
+    __str__ = __repr__
+
+
+class SubscriptionPage(msgspec.Struct, frozen=True):
+    value: list[Subscription]
+    next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
 
 
 class MemberPage(msgspec.Struct, frozen=True):
@@ -93,3 +142,7 @@ def selected(number_property: str | None) -> tuple[str, ...]:
     """The properties to select when extension numbers come from ``number_property``."""
     extra = (number_property or "").split(".", 1)[0]
     return BASE_SELECT if not extra or extra in BASE_SELECT else (*BASE_SELECT, extra)
+
+
+GROUP_SELECT = ("id", "displayName", "groupTypes", "mailEnabled", "securityEnabled", "members")
+"""What the group sync needs. ``members`` brings ``members@delta``; a single group is read without it."""

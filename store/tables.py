@@ -29,6 +29,7 @@ CHUNK = 16_000
 """Characters of one text property: 32 Ki UTF-16 units hold twice as many unless all of them are surrogate pairs."""
 
 UNFIT = re.compile("[/\\\\#?'%\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+KEYS = frozenset({"PartitionKey", "RowKey"})
 SURROGATE = re.compile("[\ud800-\udfff]")
 
 type Value = str | int | float | bool
@@ -278,7 +279,8 @@ def _part(name: str, index: int) -> str:
 
 
 def _row(entity: Any) -> Row:
-    values = {name: value for name, value in entity.items() if name not in {"PartitionKey", "RowKey"}}
+    # Azure answers null for a selected column that a row does not have.
+    values = {name: value for name, value in entity.items() if name not in KEYS and value is not None}
     metadata = entity.metadata
     return Row(
         entity.get("PartitionKey", ""),

@@ -239,8 +239,6 @@ def _group_problems(settings: Settings) -> Iterator[Problem]:
             "/groups/scope/group_types", "has to name security, microsoft365 or both when the scope is by type"
         )
     yield from _repeated("/groups/scope/group_types", groups.scope.group_types)
-    if groups.enabled:
-        yield Problem("/groups/enabled", "group synchronization is not part of this version yet; leave it false")
 
 
 def _scope_problems(path: str, kind: str, group_ids: Sequence[str]) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from store.document import Settings
 from store.errors import AccessDenied, Changed, Misconfigured, StoreError
 from store.links import Kind, Link
 from store.runs import FINISHED, Run, RunItem
@@ -20,6 +21,7 @@ from store.secrets import MAX_BYTES, SECRET_NAMES, certificate_fault
 from store.validation import GUID, InvalidSettings, Problem, parse_settings
 from sync.connection import Connection
 from sync.openapi import document
+from sync.running import active_kinds
 from sync.service import Conflict, Message, decide, missing_secrets, request_run, save_if_matching, store_secret
 from sync.status import read_status
 
@@ -29,6 +31,8 @@ MAX_TOP = 1000
 MAX_BODY = 1_000_000
 PATIENCE_SECONDS = 20.0
 """No request waits longer for storage; the load balancer before a function app gives up after 230 s."""
+KINDS: tuple[Kind, ...] = ("users", "groups")
+"""What can be synced."""
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 
@@ -55,11 +59,12 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
 class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The body of ``POST /api/sync``."""
 
-    what: list[Literal["users", "groups", "contacts"]] = msgspec.field(default_factory=lambda: ["users"])
+    what: list[Literal["users", "groups", "contacts"]] | None = None
+    """What to sync; left out, everything that is switched on."""
     mode: Literal["full", "incremental"] = "full"
     preview: bool = False
     object_id: str | None = None
-    """Only this user."""
+    """Only this user, or this group."""
 
 
 class SecretValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -157,18 +162,33 @@ async def post_sync(connection: Connection, ask: Ask, now: datetime.datetime) ->
     missing = [*settings.missing(), *(f"the secret {name}" for name in absent)]
     if missing:
         raise ApiError(409, "Not connected", f"Nothing can be read yet. Missing: {', '.join(missing)}.")
-    if not settings.users.enabled and not request.preview:
-        detail = "The synchronization of users is off. Set users.enabled to true, or ask for a preview."
-        raise ApiError(409, "Users are not enabled", detail)
+    what = await _what(connection, request, settings)
     run, message = await request_run(
         connection,
         now,
         started_by="api",
+        what=what,
         mode=request.mode,
         preview=request.preview,
         object_id=request.object_id.lower() if request.object_id else None,
     )
     return _json(run, status=202, headers={"Location": f"/api/runs/{run.id}"}, messages=[message])
+
+
+async def _what(connection: Connection, request: SyncRequest, settings: Settings) -> list[Kind]:
+    """The kinds to sync. A preview may be asked for while they are off; a run may not."""
+    asked = [kind for kind in KINDS if request.what is None or kind in request.what]
+    active = active_kinds(settings, await connection.health.load())
+    if request.preview:
+        chosen = asked if request.what is not None else (active or ["users"])
+    else:
+        chosen = [kind for kind in asked if kind in active]
+        off = [kind for kind in asked if kind not in active and (request.what is not None or not chosen)]
+        if off:
+            detail = f"The synchronization of {' and '.join(off)} is off or paused. Switch it on, or ask for a preview."
+            raise ApiError(409, "Not enabled", detail)
+    # An object id alone means a user; a group is asked for by name.
+    return ["users"] if request.object_id is not None and request.what is None else chosen
 
 
 async def get_runs(connection: Connection, ask: Ask) -> Reply:
@@ -284,13 +304,13 @@ def _parse_sync(ask: Ask) -> SyncRequest:
     request = _parsed(ask.body or b"{}", SyncRequest)
     problems = [
         Problem(f"/what/{index}", f"the synchronization of {name} is not part of this version yet")
-        for index, name in enumerate(request.what)
-        if name != "users"
+        for index, name in enumerate(request.what or [])
+        if name not in KINDS
     ]
-    if not request.what:
+    if request.what == []:
         problems.append(Problem("/what", "has to name what to sync"))
     if request.object_id is not None and not GUID.fullmatch(request.object_id):
-        problems.append(Problem("/object_id", "has to be the object id of a user, a GUID"))
+        problems.append(Problem("/object_id", "has to be the object id of a user or a group, a GUID"))
     if problems:
         raise _unprocessable(tuple(problems))
     return request

@@ -54,8 +54,6 @@ class Applied(msgspec.Struct, frozen=True):
     """Object ids that failed and are tried again by the next run."""
     linked: int = 0
     """Links gained, less links lost."""
-    moved: frozenset[str] = frozenset()
-    """Object ids whose PBX object came, went or was replaced by another one."""
 
 
 type Recorder = Callable[[Sequence[RunItem]], Awaitable[None]]
@@ -257,7 +255,6 @@ class Applier:
             finished=True,
             retry=applied.retry | {done.item.object_id for done in results if done.retry},
             linked=applied.linked + sum(map(self._gain, results)),
-            moved=applied.moved | {done.item.object_id for done in results if self._is_moved(done)},
         )
 
     def _gain(self, done: Done) -> int:
@@ -267,21 +264,14 @@ class Applier:
             return int(done.save.state == "linked") - int(was_linked)
         return -int(was_linked) if done.forget else 0
 
-    def _is_moved(self, done: Done) -> bool:
-        if done.save is None:
-            return bool(done.forget)
-        before = self._known.get(done.item.object_id)
-        is_same = before is not None and before.pbx_id == done.save.pbx_id
-        return not is_same or self._was_linked(done) != (done.save.state == "linked")
-
     def _was_linked(self, done: Done) -> bool:
         before = self._known.get(done.item.object_id)
         return before is not None and before.state == "linked"
 
 
 def waves(chunk: Sequence[Operation]) -> Iterator[list[Operation]]:
-    """Parts of a chunk whose operations may be sent side by side: one that takes an address, a name or a number which
-    an earlier one gives up begins a new part."""
+    """Parts of a chunk whose operations may be sent side by side: one that takes an address, a name, a number or a
+    place which an earlier one gives up begins a new part."""
     wave: list[Operation] = []
     given_up: set[str] = set()
     for operation in chunk:
@@ -294,16 +284,20 @@ def waves(chunk: Sequence[Operation]) -> Iterator[list[Operation]]:
         yield wave
 
 
+PLACE = "a place"
+"""Of the licence's, or of the 63 extension groups; no address, name or number looks like it."""
+
+
 def _taken(operation: Operation) -> set[str]:
-    """What an operation needs to be free: an address and a number, or the name of a group."""
-    number = {operation.number} if operation.kind == "create" else set()
-    return {operation.after.get(name, "").casefold() for name in ("email_addr", "name")}.union(number) - {""}
+    """What an operation needs to be free."""
+    place = {operation.number, PLACE} if operation.kind == "create" else set()
+    return ({operation.after.get(name, "").casefold() for name in ("email_addr", "name")} | place) - {""}
 
 
 def _given_up(operation: Operation) -> set[str]:
     """What is free after an operation."""
-    number = {operation.number} if operation.kind == "delete" else set()
-    return {operation.before.get(name, "").casefold() for name in ("email_addr", "name")}.union(number) - {""}
+    place = {operation.number, PLACE} if operation.kind == "delete" else set()
+    return ({operation.before.get(name, "").casefold() for name in ("email_addr", "name")} | place) - {""}
 
 
 def encode_intents(intents: Sequence[Intent]) -> str:

@@ -13,6 +13,7 @@ from pbx.tokens import Credentials, SharedToken
 from store.cursors import CursorStore
 from store.document import Settings
 from store.environment import Environment
+from store.groups import GroupStore
 from store.health import Health, HealthStore, Reason
 from store.leases import LeaseStore
 from store.links import Kind, LinkStore
@@ -43,6 +44,7 @@ class Connection:
         self.health = HealthStore(tables, connection_id)
         self.runs = RunStore(tables, connection_id)
         self.cursors = CursorStore(tables, connection_id)
+        self.groups = GroupStore(tables, connection_id)
         self.leases = LeaseStore(tables, connection_id)
         self.secrets = SecretStore(environment, connection_id)
 

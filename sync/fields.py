@@ -62,11 +62,11 @@ def desired(user: User) -> Desired:
     notes: list[str] = []
     first, last = _names(user, notes)
     return Desired(
-        first_name=_cut(first, NAME_LENGTH, "first name", notes),
-        last_name=_cut(last, NAME_LENGTH, "last name", notes),
+        first_name=cut(first, NAME_LENGTH, "first name", notes),
+        last_name=cut(last, NAME_LENGTH, "last name", notes),
         email_addr=_email(_line(user.mail, "e-mail address", notes), notes),
         mobile_number=_phone(user.mobile_phone or "", notes),
-        title=_cut(_line(user.job_title, "job title", notes), TITLE_LENGTH, "job title", notes),
+        title=cut(_line(user.job_title, "job title", notes), TITLE_LENGTH, "job title", notes),
         notes=tuple(notes),
     )
 
@@ -118,7 +118,7 @@ def _names(user: User, notes: list[str]) -> tuple[str, str]:
     return _line(user.display_name, "display name", notes) or display_name(user), ""
 
 
-def _cut(text: str, length: int, what: str, notes: list[str]) -> str:
+def cut(text: str, length: int, what: str, notes: list[str]) -> str:
     if len(text) <= length:
         return text
     notes.append(f"The {what} was shortened to {length} characters.")

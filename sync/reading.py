@@ -5,13 +5,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 import msgspec
 
 from graph.client import Graph
-from graph.errors import NotFound, ResyncRequired
+from graph.errors import ResyncRequired
 from graph.models import User, UserPage
 from pbx.client import Pbx
 from pbx.models import Capacity
 from store.document import Users
 from store.links import Link, LinkStore
-from sync.faults import NotReady
 from sync.fields import desired
 from sync.intents import settle
 from sync.plan import Extension, Inventory, Linked
@@ -57,22 +56,6 @@ async def read_one(graph: Graph, select: Sequence[str], object_ids: Iterable[str
     return Directory(users, complete=False, delta_link=None)
 
 
-async def read_members(graph: Graph, group_ids: Iterable[str]) -> frozenset[str]:
-    """The users in the groups of the scope, nested ones included. A missing group stops the run: were it taken as
-    empty, everybody in it would leave the scope."""
-    members: set[str] = set()
-    for group_id in group_ids:
-        try:
-            members.update([member async for member in graph.transitive_user_ids(group_id)])
-        except NotFound as error:
-            raise NotReady(
-                "scope_group_missing",
-                f"the group {group_id} of the users' scope does not exist in Entra (any more)",
-                "Remove it from the scope, or restore it in Entra. Nothing was changed.",
-            ) from error
-    return frozenset(members)
-
-
 class Gathered(msgspec.Struct, frozen=True):
     """The planner's input, and what became of the links that were read."""
 
@@ -98,18 +81,17 @@ async def gather(
     known = [link async for link in links.all()] if directory.complete else await links.some(directory.users)
     active = {link.object_id: _linked(link) for link in known}
     settled = {link.object_id: link for link in known}
+    adopted: list[Link] = []
     inventory = None
     is_unsure = bool(intents) or any(link.unsure for link in known)
     if directory.complete or is_unsure or needs_inventory(directory.users.values(), active, rules, members):
         # Numbers and addresses are unique over the whole PBX, so all links count here.
-        every = [*(known if directory.complete else [link async for link in links.all()]), *intents]
-        inventory = await read_inventory(pbx, known, every, directory, capacity)
-        settled = settle(every, inventory.extensions)
-    adopted = [
-        settled[intent.object_id]
-        for intent in intents
-        if intent.object_id in settled and settled[intent.object_id].number == intent.number
-    ]
+        recorded = known if directory.complete else [link async for link in links.all()]
+        inventory = await read_inventory(pbx, known, [*recorded, *intents], directory, capacity)
+        settled = settle([*recorded, *intents], inventory.extensions)
+        # What an earlier run settled is on record already, even if the intent still is.
+        earlier = {link.object_id: link for link in recorded}
+        adopted = [link for object_id, link in settled.items() if link != earlier.get(object_id)]
     found = {link.object_id for link in adopted}
     data = UsersInput(
         users=directory.users,

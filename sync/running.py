@@ -23,8 +23,10 @@ from store.runs import FINISHED, Run
 from sync.applying import IntentBook, decode_intents
 from sync.connection import Connection
 from sync.faults import NotReady, explain
+from sync.group_stage import GroupStage
 from sync.journal import Journal, summary
 from sync.stage import HELD, Context, Stage
+from sync.tenant_groups import TenantGroups
 from sync.user_stage import UserStage
 
 log = logging.getLogger("sync")
@@ -32,7 +34,7 @@ log = logging.getLogger("sync")
 BUDGET_SECONDS = 20 * 60.0
 """A run stops cleanly after so long and continues in a new execution; the function's limit is 30 minutes."""
 LEASE_NAME = "run"
-STAGES: dict[Kind, type[Stage]] = {"users": UserStage}
+STAGES: dict[Kind, type[Stage]] = {"users": UserStage, "groups": GroupStage}
 """In the order in which a run does them: the members of a group need their extensions first."""
 PATIENT = frozenset({"approval"})
 """Who asked for runs that wait for the one in progress, instead of being refused."""
@@ -134,6 +136,13 @@ class Execution:
                 approved=await self._approved(),
                 deadline=self._deadline,
                 now=self._now,
+                groups=TenantGroups(
+                    graph,
+                    connection.groups,
+                    connection.cursors,
+                    settings=settings,
+                    is_full=journal.run.mode == "full" and journal.run.object_id is None,
+                ),
             )
             stages = [STAGES[kind](context) for kind in kinds]
             for stage in stages:
@@ -144,10 +153,12 @@ class Execution:
                 await connection.recovered(journal.stamp())
                 await journal.finish(f"Nothing was changed; a run would do: {summary(journal.run.counts)}")
                 return False
+            await self._keep_groups(context, stages)
             expiry = await self._expiry(settings, graph, health)
             capacity = await self._capacity(pbx) or capacity
             await self._remember(context, stages, _facts(facts, capacity, journal.stamp()), expiry)
-            await journal.finish("")
+            remarks = " ".join(filter(None, (stage.remark() for stage in stages)))
+            await journal.finish(f"{summary(journal.run.counts)} {remarks}".strip())
         return False
 
     def _kinds(self, settings: Settings, health: Health) -> list[Kind]:
@@ -177,6 +188,17 @@ class Execution:
             return False
         await stage.keep()
         return True
+
+    async def _keep_groups(self, context: Context, stages: list[Stage]) -> None:
+        """Move the cursor of groups, which two stages read. What no stage applied is left to the next run."""
+        groups = context.groups
+        if not groups.was_read or self._journal.run.object_id is not None:
+            return
+        again = {object_id for stage in stages if stage.kind == "groups" for object_id in stage.look_again()}
+        if all(stage.kind != "groups" for stage in stages) and context.settings.groups.enabled:
+            await groups.open()
+            again |= groups.retry | groups.named | groups.removed | context.moved
+        await groups.keep(again, self._journal.stamp())
 
     async def _approved(self) -> frozenset[str]:
         """The objects whose deletion an administrator approved: those that the decided run held, and no others."""
@@ -239,12 +261,17 @@ class Execution:
         await self._connection.failed(policy, fault, self._now(), self._journal.run)
 
 
+def enabled_kinds(settings: Settings) -> list[Kind]:
+    """What the settings say is synced, in the order of a run."""
+    enabled: dict[Kind, bool] = {"users": settings.users.enabled, "groups": settings.groups.enabled}
+    return [kind for kind in STAGES if enabled[kind]]
+
+
 def active_kinds(settings: Settings, health: Health) -> list[Kind]:
     """What is synced now: enabled in the settings, and neither paused nor disabled."""
-    enabled: dict[Kind, bool] = {"users": settings.users.enabled, "groups": settings.groups.enabled}
     if health.disabled:
         return []
-    return [kind for kind in STAGES if enabled[kind] and kind not in health.paused]
+    return [kind for kind in enabled_kinds(settings) if kind not in health.paused]
 
 
 def _facts(information: Information, capacity: Capacity, stamp: str) -> PbxFacts:

@@ -19,7 +19,7 @@ from store.secrets import SecretName
 from store.settings import Stored
 from store.tables import Tables, open_tables
 from sync.connection import Connection, needed_secrets
-from sync.running import LEASE_NAME, Execution
+from sync.running import LEASE_NAME, Execution, active_kinds, enabled_kinds
 from sync.schedule import next_due
 from sync.stage import HELD
 
@@ -119,9 +119,11 @@ async def execute(connection: Connection, id_: str, now: Callable[[], datetime.d
 async def save_settings(
     connection: Connection, settings: Settings, base: Stored, now: datetime.datetime
 ) -> tuple[Stored, list[Message]]:
-    """Save the document; the save that enables users starts their initial run at once, if all it needs is there."""
+    """Save the document; the save that enables users or groups starts an initial run at once, if all it needs is
+    there."""
     stored = await connection.settings.save(settings, base)
-    if not settings.users.enabled or base.settings.users.enabled:
+    was_enabled = enabled_kinds(base.settings)
+    if all(kind in was_enabled for kind in enabled_kinds(settings)):
         return stored, []
     stamp = now.isoformat(timespec="seconds")
 
@@ -146,12 +148,8 @@ async def start_pending(connection: Connection, settings: Settings, now: datetim
     """Start the initial run, or try a failed one again, if the connection is complete."""
     health = await connection.health.load()
     is_waiting = health.initial_pending or health.retry_at is not None
-    if (
-        not is_waiting
-        or not settings.users.enabled
-        or settings.missing()
-        or await missing_secrets(connection, settings)
-    ):
+    what = active_kinds(settings, health)
+    if not is_waiting or not what or settings.missing() or await missing_secrets(connection, settings):
         return []
     if await _is_busy(connection, now):
         # What changed may come too late for the run under way: if that fails, the next tick tries again at once.
@@ -159,7 +157,7 @@ async def start_pending(connection: Connection, settings: Settings, now: datetim
         await connection.health.update(lambda health: msgspec.structs.replace(health, retry_at=stamp))
         return []
     started_by = "initial" if health.initial_pending else "retry"
-    _, message = await request_run(connection, now, started_by=started_by)
+    _, message = await request_run(connection, now, started_by=started_by, what=what)
     await connection.health.update(lambda health: msgspec.structs.replace(health, retry_at=None))
     return [message]
 
@@ -219,9 +217,9 @@ async def tick(connection: Connection, now: datetime.datetime) -> list[Message]:
     stored = await connection.settings.load()
     settings = stored.settings
     messages = await _requeue_stuck(connection, now)
-    if not settings.users.enabled or settings.missing():
-        return messages
     health = await connection.health.load()
+    if not active_kinds(settings, health) or settings.missing():
+        return messages
     stamp = now.isoformat(timespec="seconds")
     if health.last_scheduled is None:
         # Users were enabled, and the save broke off before this was noted.
@@ -231,7 +229,8 @@ async def tick(connection: Connection, now: datetime.datetime) -> list[Message]:
             )
         )
     if _scheduled(settings, health, now):
-        _, message = await request_run(connection, now, started_by="schedule")
+        what = active_kinds(settings, health)
+        _, message = await request_run(connection, now, started_by="schedule", what=what)
         await connection.health.update(
             lambda health: msgspec.structs.replace(health, last_scheduled=stamp, retry_at=None)
         )
@@ -243,7 +242,7 @@ async def tick(connection: Connection, now: datetime.datetime) -> list[Message]:
 
 def next_run_at(settings: Settings, health: Health, now: datetime.datetime) -> datetime.datetime | None:
     """When the next run starts by itself; ``None`` while nothing is enabled."""
-    if not settings.users.enabled:
+    if not active_kinds(settings, health):
         return None
     times = [next_due(settings.schedule, now)]
     if health.retry_at is not None:

@@ -20,7 +20,8 @@ from sync.collector import resting
 from sync.connection import Connection
 from sync.guard import check
 from sync.journal import Journal
-from sync.plan import Held, Plan
+from sync.plan import Held, Operation, Plan
+from sync.tenant_groups import TenantGroups
 
 RETRY_LIMIT = 2000
 """With more objects to be tried again than this the cursor stays where it is, and the next run reads them anew."""
@@ -48,6 +49,11 @@ class Context(msgspec.Struct, kw_only=True):
     deadline: float
     """On the monotonic clock."""
     now: Callable[[], datetime.datetime]
+    groups: TenantGroups
+    moved: frozenset[str] = frozenset()
+    """Users whose extension comes or goes in this run: their groups have to follow."""
+    previewed: tuple[Operation, ...] = ()
+    """In a preview what would have been done to users when the groups' turn comes."""
 
 
 class Stage(ABC):
@@ -91,6 +97,10 @@ class Stage(ABC):
     def explain(self, object_id: str) -> list[Step]:
         """The steps of a run about one object; none for a stage that is not about it."""
         return []
+
+    def remark(self) -> str:
+        """What the run's message has to say besides its counts."""
+        return ""
 
     async def preview(self) -> None:
         """Record what a run of this plan would do."""

@@ -94,7 +94,7 @@ async def read_status(connection: Connection, now: datetime.datetime) -> Status:
         last_run=_summary(runs[0]) if runs else None,
         next_run=_stamp(next_run_at(settings, health, now)),
         last_full_success=health.last_full_success,
-        counts={"users": health.counts.get("users", 0)},
+        counts={"users": health.counts.get("users", 0), "groups": health.counts.get("groups", 0)},
         subscriptions=[],
         secret_expiry=_expiry(health, now),
         pbx=_pbx(settings, health),

@@ -13,10 +13,17 @@ from store.links import Kind, Link
 from store.runs import RunItem, Step
 from sync.applying import Writer
 from sync.explain import explain_user
+from sync.faults import NotReady
 from sync.planner import UsersInput, plan_users
-from sync.reading import Directory, Gathered, gather, linked_count, read_directory, read_members, read_one
+from sync.reading import Directory, Gathered, gather, linked_count, read_directory, read_one
 from sync.stage import RETRY_LIMIT, Context, Stage
+from sync.tenant_groups import CURSOR
 from sync.user_writes import UserWriter
+
+MOVED_LIMIT = 200
+"""With more users in and out of the scope's groups than this the whole directory is read: it takes fewer requests."""
+MOVING = frozenset({"create", "associate", "delete", "release"})
+"""Operations by which an extension comes or goes."""
 
 
 class UserStage(Stage):
@@ -33,9 +40,8 @@ class UserStage(Stage):
         context = self.context
         rules = context.settings.users
         intents = context.book.of("users")
-        self._directory = await self._read(selection(context.settings), intents)
-        scope = rules.scope
-        members = await read_members(context.graph, scope.group_ids) if scope.kind == "groups" else None
+        members = await self._members()
+        self._directory = await self._read(selection(context.settings), intents, members)
         self._gathered = await gather(
             self._directory,
             links=context.connection.links("users"),
@@ -59,17 +65,37 @@ class UserStage(Stage):
         if intents:
             self.context.book.settle("users", [intent.object_id for intent in intents])
 
-    async def _read(self, select: Sequence[str], intents: Sequence[Link]) -> Directory:
+    async def _members(self) -> frozenset[str] | None:
+        """The users in the groups of the scope; ``None`` when the scope is not by group.
+
+        A missing group stops the run: were it taken as empty, everybody in it would leave the scope.
+        """
+        scope, groups = self.context.settings.users.scope, self.context.groups
+        if scope.kind != "groups":
+            return None
+        await groups.open()
+        wanted = [group_id.lower() for group_id in scope.group_ids]
+        for group_id in wanted:
+            if group_id not in groups.groups:
+                raise NotReady(
+                    "scope_group_missing",
+                    f"the group {group_id} of the users' scope does not exist in Entra (any more)",
+                    "Remove it from the scope, or restore it in Entra. Nothing was changed.",
+                )
+        return frozenset[str]().union(*(await groups.members(wanted)).values())
+
+    async def _read(self, select: Sequence[str], intents: Sequence[Link], members: frozenset[str] | None) -> Directory:
         context, run = self.context, self.context.journal.run
         if run.object_id is not None:
             return await read_one(context.graph, select, [run.object_id])
         cursor = await context.connection.cursors.load("users") if run.mode == "incremental" else None
         if cursor is None or cursor.selected != ",".join(select) or cursor.scope != scope_mark(context.settings):
             return await read_directory(context.graph, select, None)
-        # Membership is not part of users/delta, so a scope by group reads everything.
-        link = None if context.settings.users.scope.kind == "groups" else cursor.link
-        directory = await read_directory(context.graph, select, link)
-        unsettled = {*cursor.retry, *(intent.object_id for intent in intents)}
+        moved = await self._moved(members)
+        if moved is None or len(moved) > MOVED_LIMIT:
+            return await read_directory(context.graph, select, None)
+        directory = await read_directory(context.graph, select, cursor.link)
+        unsettled = {*cursor.retry, *(intent.object_id for intent in intents), *moved}
         again = sorted(unsettled - set(directory.users))
         if directory.complete or not again:
             return directory
@@ -79,16 +105,47 @@ class UserStage(Stage):
             delta_link=directory.delta_link,
         )
 
+    async def _moved(self, members: frozenset[str] | None) -> frozenset[str] | None:
+        """The users who entered or left the groups of the scope, which ``users/delta`` does not tell; ``None`` when it
+        is not known who was in them before."""
+        if members is None:
+            return frozenset()
+        groups = self.context.groups
+        if groups.complete:
+            return None
+        before = await groups.members_before(
+            group_id.lower() for group_id in self.context.settings.users.scope.group_ids
+        )
+        return members ^ before
+
     def _plan(self, data: UsersInput) -> None:
         """The plan, and what of it the guard holds. Nothing else in the plan counts on what is held."""
         self.plan = plan_users(data)
         linked = sum(not link.released for link in data.links.values())
         if not data.complete:
             linked = max(linked, self.context.health[0].counts.get("users", 0))
-        is_empty = data.complete and (self.plan.read == 0 or (data.members is not None and not data.members))
+        is_empty = (data.complete and self.plan.read == 0) or (data.members is not None and not data.members)
         self.held = self.guard(self.plan, linked=linked, is_empty=is_empty)
         if self.held.object_ids:
             self.plan = plan_users(msgspec.structs.replace(data, held=self.held.object_ids))
+        going = [operation for operation in self.plan.operations if operation.object_id not in self.held.object_ids]
+        self.context.moved = frozenset(one.object_id for one in going if one.kind in MOVING)
+        if self.context.journal.run.preview:
+            self.context.previewed = tuple(going)
+
+    async def apply(self, lease: Lease) -> bool:
+        await self._announce()
+        return await super().apply(lease)
+
+    async def _announce(self) -> None:
+        """Before extensions come or go: remember whose groups have to follow, should this run not live to see to it."""
+        moved, cursors = self.context.moved, self.context.connection.cursors
+        if not moved or not self.context.settings.groups.enabled:
+            return
+        if len(moved) > RETRY_LIMIT:
+            await cursors.clear(CURSOR)  # the next read is one of all groups
+            return
+        await cursors.update(CURSOR, lambda old: msgspec.structs.replace(old, retry=sorted(moved.union(old.retry))))
 
     def numbers(self) -> dict[str, int]:
         plan = self.plan

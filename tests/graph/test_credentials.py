@@ -340,6 +340,10 @@ async def main(url, tenant, client, secret, group):
         await graph.app_registration(client)
         members = [member async for member in graph.transitive_user_ids(group)]
         assert await graph.user("00000000-0000-4000-8000-000000000000", BASE_SELECT) is None
+        assert [group async for page in graph.group_pages() for group in page.value]
+        await graph.group(group)
+        await graph.delete_subscription("00000000-0000-4000-8000-000000000000")
+        assert await graph.subscriptions() == []
     print(len(users), len(members), "msgraph.generated.models.user" in sys.modules)
 
 asyncio.run(main(*sys.argv[1:]))
