@@ -143,7 +143,7 @@ class Cloud:
         options: tuple[str, ...],
     ) -> None:
         files = authority.issue(name)
-        tls = ("--certificate", str(files.certificate), "--key", str(files.key))
+        tls = ("--certificate", str(files.certificate), "--key", str(files.key), "--trust", str(self.ca_file))
         child = Child(name, (name, "--port", str(port), *tls, *options), env)
         self._parts[name] = await self._stack.enter_async_context(child)
 

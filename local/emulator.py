@@ -13,10 +13,11 @@ Common routes, JSON in and out:
 
 import abc
 import asyncio
+import contextlib
 import datetime
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from typing import Any, Self
@@ -101,14 +102,43 @@ class Clock:
     """The emulator's time: the machine's, moved by the control API."""
 
     def __init__(self) -> None:
-        self.offset = 0.0
+        self._offset = 0.0
+        self.watchers: list[Callable[[], None]] = []
+        """Called after each move."""
+
+    @property
+    def offset(self) -> float:
+        """Seconds by which it is ahead of the machine's clock; setting it is a move."""
+        return self._offset
+
+    @offset.setter
+    def offset(self, seconds: float) -> None:
+        self._offset = seconds
+        for watcher in tuple(self.watchers):
+            watcher()
 
     def time(self) -> float:
         """Seconds since the epoch."""
-        return time.time() + self.offset
+        return time.time() + self._offset
 
     def now(self) -> datetime.datetime:
         return datetime.datetime.fromtimestamp(self.time(), datetime.UTC)
+
+    @contextlib.asynccontextmanager
+    async def timeout(self, seconds: float) -> AsyncIterator[None]:
+        """``TimeoutError`` when the block lasts longer than ``seconds`` of this clock, passed or skipped."""
+        end, loop = self.time() + seconds, asyncio.get_running_loop()
+        async with asyncio.timeout(seconds) as limit:
+
+            def follow() -> None:
+                if not limit.expired():
+                    limit.reschedule(loop.time() + end - self.time())
+
+            self.watchers.append(follow)
+            try:
+                yield
+            finally:
+                self.watchers.remove(follow)
 
 
 class Emulator(abc.ABC):

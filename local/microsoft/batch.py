@@ -1,7 +1,7 @@
 """``$batch``: up to 20 requests in one ("Combine multiple HTTP requests using JSON batching")."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import unquote
@@ -30,7 +30,10 @@ class Batch(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requests: list[BatchItem]
 
 
-def run(request: GraphRequest, send: Callable[[GraphRequest], GraphResponse], faults: list[Fault]) -> GraphResponse:
+type Send = Callable[[GraphRequest], Awaitable[GraphResponse]]
+
+
+async def run(request: GraphRequest, send: Send, faults: list[Fault]) -> GraphResponse:
     """Send each item through ``send``, in order; an item whose dependency failed is answered 424."""
     if request.query:
         raise bad_request("$batch takes no query options.")
@@ -38,7 +41,7 @@ def run(request: GraphRequest, send: Callable[[GraphRequest], GraphResponse], fa
     statuses: dict[str, int] = {}
     responses: list[dict[str, Any]] = []
     for item in items:
-        response = _item(request, item, statuses, send, faults)
+        response = await _item(request, item, statuses, send, faults)
         statuses[item.id] = response.status
         responses.append(_entry(item, response))
     return answer({"responses": responses})
@@ -72,19 +75,15 @@ def _check(item: BatchItem, earlier: set[str]) -> None:
         raise bad_request(f"Request '{item.id}' has a body but no Content-Type header.", "BadRequest")
 
 
-def _item(
-    request: GraphRequest,
-    item: BatchItem,
-    statuses: dict[str, int],
-    send: Callable[[GraphRequest], GraphResponse],
-    faults: list[Fault],
+async def _item(
+    request: GraphRequest, item: BatchItem, statuses: dict[str, int], send: Send, faults: list[Fault]
 ) -> GraphResponse:
     if any(statuses[other] >= 400 for other in item.depends_on):
         return error_response(GraphError(424, "FailedDependency", "A request that this one depends on failed."))
     if fault := _planted(item, faults):
         return GraphResponse(fault.status, _encoded(fault.body), dict(fault.headers))
     path, _, query = item.url.partition("?")
-    return send(
+    return await send(
         GraphRequest(
             method=item.method,
             path=path,

@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--certificate", type=Path, required=True, help="PEM file with the chain")
     parser.add_argument("--key", type=Path, required=True, help="PEM file")
+    parser.add_argument("--trust", type=Path, help="PEM file with the authorities of the endpoints to notify")
     parser.add_argument("--users", type=int, help="generate a tenant of so many users instead of the sample")
     parser.add_argument("--groups", type=int, help="and so many groups")
     parser.add_argument("--seed", type=int, default=1, help="another seed makes another tenant")
@@ -41,7 +42,7 @@ async def _serve(options: argparse.Namespace) -> int:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    emulator = MicrosoftEmulator(_tenant(options), page_size=options.page_size)
+    emulator = MicrosoftEmulator(_tenant(options), page_size=options.page_size, trusted=options.trust)
     async with await emulator.start(ServerCertificate(options.certificate, options.key), options.host, options.port):
         print(f"Listening on {emulator.url}", flush=True)
         await stopped.wait()

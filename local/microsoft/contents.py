@@ -8,7 +8,9 @@ from local import sample
 from local.microsoft.apps import THIS_AUTHORITY, App, FederatedCredential, ManagedIdentity, Secret
 from local.microsoft.delta import DeltaToken, Switches
 from local.microsoft.directory import Change, Directory, Entity
+from local.microsoft.notification_switches import NotificationSwitches
 from local.microsoft.pages import PageToken
+from local.microsoft.subscriptions import Subscription
 from local.microsoft.throttle import Throttle
 from local.microsoft.vault import StoredSecret
 
@@ -34,6 +36,13 @@ class DeltaContent(msgspec.Struct, forbid_unknown_fields=True):
     epoch: int
 
 
+class NotificationContent(msgspec.Struct, forbid_unknown_fields=True):
+    """Notifications on their way are not content: they end when content is loaded."""
+
+    switches: NotificationSwitches
+    subscriptions: list[Subscription]
+
+
 class Content(msgspec.Struct, forbid_unknown_fields=True):
     tenant: TenantContent
     apps: list[App]
@@ -42,6 +51,7 @@ class Content(msgspec.Struct, forbid_unknown_fields=True):
     used_assertions: dict[str, float]
     directory: DirectoryContent
     delta: DeltaContent
+    notifications: NotificationContent
     page_tokens: dict[str, PageToken]
     throttle: Throttle
     vault: dict[str, StoredSecret]

@@ -2,12 +2,14 @@
 
 - ``POST /_control/users`` (and ``groups``), ``PATCH`` / ``DELETE /_control/users/{id}``, ``POST .../restore``,
   ``POST .../purge``, ``GET`` one; ``DELETE`` is the restorable kind
-- ``POST /_control/groups/{id}/members`` and ``/owners`` with ``{"add": [], "remove": []}``
+- ``POST /_control/groups/{id}/members`` and ``/owners`` with ``{"add": [], "remove": []}``, thousands at once if need
+  be, and ``{"add_all_users": true}``
 - ``GET`` / ``PUT /_control/delta`` the switches of delta queries
 - ``POST /_control/expire-tokens`` ends all delta tokens given out so far
 - ``GET`` / ``PUT /_control/app?client_id=`` credentials and roles of an app registration (unknown id: a new one)
 - ``GET`` / ``PUT /_control/identity``, ``GET`` / ``PUT /_control/throttle``
 - ``POST /_control/rotate-keys`` ``{"keep": true}``
+- subscriptions and notifications: ``control_notifications``
 
 A PUT changes the members it names and leaves the others. Wrong input is answered 400 and changes nothing.
 """
@@ -23,6 +25,8 @@ from local.emulator import json_response
 from local.microsoft.apps import App, FederatedCredential, ManagedIdentity, Secret, certificate_from_pem
 from local.microsoft.delta import Switches
 from local.microsoft.directory import Entity, instant
+from local.microsoft.errors import GraphError
+from local.microsoft.notification_switches import NotificationSwitches
 from local.microsoft.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -36,6 +40,8 @@ KINDS = {"users": "user", "groups": "group", "objects": ""}
 class Links(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     add: list[str] = []
     remove: list[str] = []
+    add_all_users: bool = False
+    """Adds everybody who is not in yet: a large group at once."""
 
 
 class NewSecret(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -90,12 +96,12 @@ class Control:
             ("GET", "/_control/throttle", self._get_throttle),
             ("PUT", "/_control/throttle", self._put_throttle),
         ]
-        return [web.route(method, path, _plain(handler)) for method, path, handler in table]
+        return [web.route(method, path, in_plain_words(handler)) for method, path, handler in table]
 
     # Objects
 
     async def _create(self, request: web.Request) -> web.Response:
-        properties = await _body(request, dict[str, Any])
+        properties = await read_body(request, dict[str, Any])
         manager = properties.pop("manager", None)
         kind = KINDS[request.match_info["collection"]]
         return _shown(self._emulator.directory.create(kind, properties, manager), 201)
@@ -104,7 +110,7 @@ class Control:
         return _shown(self._entity(request))
 
     async def _update(self, request: web.Request) -> web.Response:
-        properties = await _body(request, dict[str, Any])
+        properties = await read_body(request, dict[str, Any])
         entity = self._entity(request)
         directory = self._emulator.directory
         if "manager" in properties:
@@ -123,9 +129,11 @@ class Control:
         return web.Response(status=204)
 
     async def _link(self, request: web.Request) -> web.Response:
-        links = await _body(request, Links)
+        links = await read_body(request, Links)
         group = self._entity(request, "group")
-        self._emulator.directory.link(group, request.match_info["relation"], links.add, links.remove)
+        directory = self._emulator.directory
+        everybody = [user.id for _, user in directory.live("user")] if links.add_all_users else []
+        directory.link(group, request.match_info["relation"], [*links.add, *everybody], links.remove)
         return _shown(group)
 
     def _entity(self, request: web.Request, kind: str = "") -> Entity:
@@ -144,7 +152,7 @@ class Control:
 
     async def _put_delta(self, request: web.Request) -> web.Response:
         delta = self._emulator.graph.delta
-        delta.switches = await _merged(request, delta.switches, Switches)
+        delta.switches = await merged(request, delta.switches, Switches)
         self._emulator.directory.delete_groups_softly = delta.switches.delete_groups_softly
         return await self._get_delta(request)
 
@@ -157,14 +165,14 @@ class Control:
 
     async def _put_throttle(self, request: web.Request) -> web.Response:
         bucket = self._emulator.graph.bucket
-        bucket.settings = await _merged(request, bucket.settings, Throttle)
+        bucket.settings = await merged(request, bucket.settings, Throttle)
         bucket.empty()
         return await self._get_throttle(request)
 
     # Credentials
 
     async def _rotate_keys(self, request: web.Request) -> web.Response:
-        rotation = await _body(request, Rotation) if request.can_read_body else Rotation()
+        rotation = await read_body(request, Rotation) if request.can_read_body else Rotation()
         self._emulator.keys.rotate(keep=rotation.keep)
         return json_response({"kids": [key.kid for key in self._emulator.keys.keys]})
 
@@ -176,7 +184,7 @@ class Control:
 
     async def _put_app(self, request: web.Request) -> web.Response:
         client_id = self._client_id(request)
-        changes = await _body(request, AppChanges)
+        changes = await read_body(request, AppChanges)
         apps = self._emulator.authority.apps
         changed = _changed(apps.get(client_id) or _new_app(client_id), changes)
         apps[client_id] = changed
@@ -192,12 +200,12 @@ class Control:
 
     async def _put_identity(self, request: web.Request) -> web.Response:
         endpoint = self._emulator.identity
-        endpoint.identity = await _merged(request, endpoint.identity, ManagedIdentity)
+        endpoint.identity = await merged(request, endpoint.identity, ManagedIdentity)
         self._emulator.open_vault()
         return await self._get_identity(request)
 
 
-def _plain(handler: Handler) -> Handler:
+def in_plain_words(handler: Handler) -> Handler:
     """Answer wrong input with 400 and an unknown object with 404, in plain words."""
 
     async def guarded(request: web.Request) -> web.StreamResponse:
@@ -205,22 +213,27 @@ def _plain(handler: Handler) -> Handler:
             return await handler(request)
         except LookupError as error:
             return json_response({"error": str(error.args[0])}, 404)
+        except GraphError as error:
+            return json_response({"error": error.message}, 400)
         except (ValueError, TypeError) as error:
             return json_response({"error": str(error)}, 400)
 
     return guarded
 
 
-async def _body[T](request: web.Request, kind: type[T]) -> T:
+async def read_body[T](request: web.Request, kind: type[T]) -> T:
     return msgspec.json.decode(await request.read(), type=kind)
 
 
-async def _merged[T: (Switches, Throttle, ManagedIdentity)](request: web.Request, current: T, kind: type[T]) -> T:
-    changes = await _body(request, dict[str, Any])
-    merged = msgspec.convert({**msgspec.to_builtins(current), **changes}, kind)
-    if isinstance(merged, Switches | Throttle):
-        merged.check()
-    return merged
+async def merged[T: (Switches, Throttle, ManagedIdentity, NotificationSwitches)](
+    request: web.Request, current: T, kind: type[T]
+) -> T:
+    """``current`` with the members that the request names; checked whole."""
+    changes = await read_body(request, dict[str, Any])
+    made = msgspec.convert({**msgspec.to_builtins(current), **changes}, kind)
+    if not isinstance(made, ManagedIdentity):
+        made.check()
+    return made
 
 
 def _shown(entity: Entity, status: int = 200) -> web.Response:

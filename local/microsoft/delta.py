@@ -21,10 +21,13 @@ from local.microsoft.errors import GraphError, bad_request, unknown_property, un
 from local.microsoft.messages import GraphRequest, GraphResponse, answer
 from local.microsoft.properties import DEFAULT, SCHEMA
 from local.microsoft.query import allowed
+from local.microsoft.users import context
 
 TOKEN_SECONDS = 7 * 86_400
 """How long a directory token can be used ("delta query overview": token duration)."""
 MOST_IDS = 50
+BEHIND_ALL_LINKS = 1 << 48
+"""Above every serial number of a link."""
 OPTIONS = frozenset({"$select", "$filter", "$deltatoken", "$skiptoken"})
 
 type ResetAnswer = Literal[
@@ -112,7 +115,7 @@ class Item(msgspec.Struct):
 class View:
     """What of an object is shown to this request."""
 
-    kind: str
+    context: str
     names: tuple[str, ...]
     relations: tuple[str, ...]
     manager: bool
@@ -279,7 +282,7 @@ class DeltaService:
             return {}, 0
         if entity.properties.get("visibility") == "HiddenMembership" and not view.hidden_members:
             return {}, 0
-        links = _current_links(entity, view) if item.whole else _touched_links(entity, item, view)
+        links = _whole_links(entity, item, view) if item.whole else _touched_links(item, view)
         rest = [link for link in links if link[0] > after]
         part, following = rest[:budget], rest[budget - 1][0] if len(rest) > budget else 0
         shown: dict[str, Any] = {}
@@ -289,18 +292,16 @@ class DeltaService:
         return shown, following
 
     def _link_entry(self, identifier: str, *, removed: bool) -> dict[str, Any]:
-        entity = self._directory.entities.get(identifier)
-        kind = entity.kind if entity is not None else "user"
+        kind = self._directory.kind_of(identifier)
         entry: dict[str, Any] = {"@odata.type": f"#microsoft.graph.{kind}", "id": identifier}
         return entry | {"@removed": {"reason": "deleted"}} if removed else entry
 
     def _respond(
         self, request: GraphRequest, view: View, values: list[dict[str, Any]], link: tuple[str, str]
     ) -> GraphResponse:
-        selected = ",".join([*view.names, *view.relations])
-        context = f"{request.root}/$metadata#{view.kind}s({selected})"
         headers = {"Preference-Applied": "return=minimal"} if view.minimal else {}
-        return answer({"@odata.context": context, link[0]: link[1], "value": values}, headers=headers)
+        head = f"{request.root}/$metadata#{view.context}"
+        return answer({"@odata.context": head, link[0]: link[1], "value": values}, headers=headers)
 
 
 def reset_error(kind_of_answer: ResetAnswer, request: GraphRequest, kind: str) -> GraphError:
@@ -324,7 +325,7 @@ def _view(request: GraphRequest, token: DeltaToken) -> View:
     tracked = _tracked(token.kind, token.select)
     preferences = {item.strip().lower() for item in request.headers.get("Prefer", "").split(",")}
     return View(
-        kind=token.kind,
+        context=context(f"{token.kind}s", token.select),
         names=tuple(dict.fromkeys(["id", *(name for name in tracked if name in SCHEMA[token.kind])])),
         relations=tuple(name for name in tracked if name in RELATIONS),
         manager="manager" in tracked,
@@ -401,16 +402,22 @@ def _properties(entity: Entity, item: Item, view: View) -> dict[str, Any]:
     return {name: value[0] for name, value in former.items() if value}
 
 
-def _current_links(entity: Entity, view: View) -> list[tuple[int, str, str]]:
+def _whole_links(entity: Entity, item: Item, view: View) -> list[tuple[int, str, str]]:
+    """All links, and behind them those that ended: a client may have known them before the object was restored."""
     links = [
         (serial, relation, identifier)
         for relation in view.relations
         for identifier, serial in entity.links.get(relation, {}).items()
     ]
-    return links if len(view.relations) == 1 else sorted(links)
+    ended = [
+        (BEHIND_ALL_LINKS + number, relation, identifier)
+        for number, relation, identifier in _touched_links(item, view)
+        if identifier not in entity.links.get(relation, {})
+    ]
+    return [*(links if len(view.relations) == 1 else sorted(links)), *ended]
 
 
-def _touched_links(entity: Entity, item: Item, view: View) -> list[tuple[int, str, str]]:
+def _touched_links(item: Item, view: View) -> list[tuple[int, str, str]]:
     return [
         (number, relation, identifier)
         for number, (relation, identifier) in enumerate(item.links, start=1)

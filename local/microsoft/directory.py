@@ -70,7 +70,10 @@ class Directory:
         self.link_serial = 0
         self._names: dict[str, str] = {}
         self._linked_from: dict[str, set[str]] = {}
-        self._spent: set[str] = set()
+        self._spent: dict[str, str] = {}
+        """The ids of purged objects with their kind."""
+        self.on_change: Callable[[Entity, Change], None] | None = None
+        """Told of each logged change once it is made."""
         self.delete_groups_softly = False
         """Whether security and distribution groups can be restored, as Microsoft 365 groups always can."""
 
@@ -93,6 +96,11 @@ class Directory:
             entity = self.entities.get(order[position])
             if entity is not None and entity.deleted is None:
                 yield position, entity
+
+    def kind_of(self, identifier: str) -> str:
+        """The kind of an object that exists or was purged. ``KeyError`` for an id that never was."""
+        entity = self.entities.get(identifier)
+        return entity.kind if entity is not None else self._spent[identifier]
 
     def count(self, kind: str) -> int:
         return sum(1 for _ in self.live(kind))
@@ -160,7 +168,8 @@ class Directory:
         """Take over the history of saved content whose objects were added already."""
         self.order, self.log, self.polls, self.link_serial = order, log, polls, link_serial
         self.deleted = dict.fromkeys(deleted)
-        self._spent = {identifier for kind in order for identifier in order[kind]} - set(self.entities)
+        placed = ((identifier, kind) for kind in order for identifier in order[kind])
+        self._spent = {identifier: kind for identifier, kind in placed if identifier not in self.entities}
 
     def create(self, kind: str, properties: dict[str, Any], manager: str | None = None) -> Entity:
         """Create an object; ``id``, ``createdDateTime`` and the usual values of a new object are filled in."""
@@ -242,7 +251,7 @@ class Directory:
                     self._linked_from[linked].discard(entity.id)
         self.deleted.pop(entity.id, None)
         del self.entities[entity.id]
-        self._spent.add(entity.id)
+        self._spent[entity.id] = entity.kind
         self._record(entity, Action.PURGED)
 
     def sweep(self) -> None:
@@ -298,9 +307,12 @@ class Directory:
         before: dict[str, list[Any]] | None = None,
         links: tuple[tuple[str, str], ...] = (),
     ) -> None:
-        log = self.log.get(entity.kind)
-        if log is not None:
-            log.append(Change(entity.id, action, self.polls[entity.kind], before or {}, links))
+        if entity.kind not in self.log:
+            return
+        change = Change(entity.id, action, self.polls[entity.kind], before or {}, links)
+        self.log[entity.kind].append(change)
+        if self.on_change is not None:
+            self.on_change(entity, change)
 
     def _require_live(self, entity: Entity) -> None:
         if entity.deleted is not None:
@@ -357,3 +369,9 @@ def _is_guid(text: str) -> bool:
 def instant(moment: datetime.datetime) -> str:
     """A moment as Graph writes it: ``2026-03-02T09:15:00Z``."""
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def exact_instant(moment: datetime.datetime) -> str:
+    """A moment with its fraction of a second, as far as it has one: ``2026-03-02T09:15:03.1Z``."""
+    fraction = f".{moment.microsecond:06d}".rstrip("0").rstrip(".")
+    return moment.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"

@@ -1,6 +1,7 @@
 """The emulator itself: puts the parts together and holds their content."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -11,13 +12,19 @@ from local.microsoft import contents
 from local.microsoft.applications import Organization
 from local.microsoft.apps import GRAPH
 from local.microsoft.control import Control
+from local.microsoft.control_notifications import NotificationControl
+from local.microsoft.delivery import Postman
 from local.microsoft.directory import Directory
 from local.microsoft.entra import Authority
 from local.microsoft.graph import GraphService
 from local.microsoft.identity import IdentityEndpoint
 from local.microsoft.keys import KeyRing
 from local.microsoft.messages import VERSION_ROOT
+from local.microsoft.notifications import Notifications
+from local.microsoft.subscription_calls import SubscriptionCalls
+from local.microsoft.subscriptions import Subscriptions
 from local.microsoft.tokens import TokenService
+from local.microsoft.transport import Transport
 from local.microsoft.vault import Vault
 from local.sample import Tenant, sample_tenant
 from local.tls import ServerCertificate
@@ -29,18 +36,25 @@ class MicrosoftEmulator(Emulator):
     Own faults: ``reset`` answers a delta request as if its token had expired (``options``: ``{"answer": "410"}``, one
     of ``delta.ResetAnswer``); ``batch_item`` answers one item of a ``$batch`` with ``status``, ``headers`` and
     ``body`` (``options``: ``{"url": "/users/*", "method": "GET"}``).
+
+    ``trusted`` is a PEM file with the authorities that vouch for the endpoints of subscribers.
     """
 
     name = "the Microsoft emulator"
     own_faults = frozenset({"reset", "batch_item"})
 
-    def __init__(self, tenant: Tenant | None = None, *, page_size: int | None = None) -> None:
+    def __init__(
+        self, tenant: Tenant | None = None, *, page_size: int | None = None, trusted: Path | None = None
+    ) -> None:
         super().__init__()
         self._tenant = tenant if tenant is not None else sample_tenant()
         self._page_size = page_size
         self.keys = KeyRing()
+        self.postman = Postman(self.clock, Transport(self.clock, trusted))
         self._control = Control(self)
+        self._notification_control = NotificationControl(self)
         self.reset()
+        self.clock.watchers.append(self._clock_moved)
 
     def reset(self) -> None:
         tenant = self._tenant
@@ -64,6 +78,7 @@ class MicrosoftEmulator(Emulator):
             used_assertions=self.authority.assertions.used,
             directory=contents.directory_content(self.directory),
             delta=contents.DeltaContent(delta.switches, delta.tokens, delta.epoch),
+            notifications=contents.NotificationContent(self.postman.switches, self.subscriptions.live()),
             page_tokens=self.graph.pager.tokens,
             throttle=self.graph.bucket.settings,
             vault=self.vault.secrets,
@@ -82,6 +97,8 @@ class MicrosoftEmulator(Emulator):
         delta = self.graph.delta
         delta.switches, delta.tokens, delta.epoch = content.delta.switches, content.delta.tokens, content.delta.epoch
         self.directory.delete_groups_softly = delta.switches.delete_groups_softly
+        self.postman.switches = content.notifications.switches
+        self.subscriptions.load(content.notifications.subscriptions)
         self.graph.pager.tokens = content.page_tokens
         self.graph.bucket.settings = content.throttle
         self.vault.secrets = content.vault
@@ -102,6 +119,7 @@ class MicrosoftEmulator(Emulator):
         authority = "/{tenant}"
         return [
             *self._control.routes(),
+            *self._notification_control.routes(),
             web.route("*", VERSION_ROOT + "/{tail:.*}", self._graph),
             web.route("*", "/secrets{tail:.*}", _late(lambda: self.vault.answer)),
             web.route("*", "/deletedsecrets{tail:.*}", _late(lambda: self.vault.answer)),
@@ -112,13 +130,26 @@ class MicrosoftEmulator(Emulator):
         ]
 
     async def start(self, certificate: ServerCertificate | None, host: str = "127.0.0.1", port: int = 0) -> Self:
-        await super().start(certificate, host, port)
+        await self.postman.open()
+        try:
+            await super().start(certificate, host, port)
+        except BaseException:
+            await self.postman.close()
+            raise
         self.identity.issuer_origin = self.url
         return self
 
+    async def stop(self) -> None:
+        await self.postman.close()
+        await super().stop()
+
+    def _clock_moved(self) -> None:
+        """Subscribers hear of what time purges without anybody asking for it."""
+        self.directory.sweep()
+
     async def _graph(self, request: web.Request) -> web.Response:
         reset = self.take_fault(request, "reset")
-        return self.graph.respond(request, await request.read(), self.faults, reset)
+        return await self.graph.respond(request, await request.read(), self.faults, reset)
 
     def _build(self, tenant: contents.TenantContent, directory: Directory, keys: KeyRing) -> None:
         self._tenant_content = tenant
@@ -127,6 +158,10 @@ class MicrosoftEmulator(Emulator):
         self.tokens = TokenService(self.clock, keys, tenant.id)
         self.authority = Authority(self.clock, keys, self.tokens)
         self.authority.domains = tenant.domains
+        self.postman.clear()
+        self.subscriptions = Subscriptions(self.clock, tenant.id, self.postman)
+        self.postman.is_known = self.subscriptions.is_known
+        directory.on_change = Notifications(self.clock, tenant.id, self.subscriptions, self.postman).changed
         organization = Organization(tenant.id, tenant.display_name, tenant.domains)
         self.graph = GraphService(
             clock=self.clock,
@@ -134,6 +169,7 @@ class MicrosoftEmulator(Emulator):
             directory=directory,
             apps=self.authority.apps,
             organization=organization,
+            extra=SubscriptionCalls(self.clock, directory, self.subscriptions, self.postman).routes(),
         )
         self.vault = Vault(self.clock, self.tokens)
         self.identity = IdentityEndpoint(self.clock, self.tokens, contents.sample_identity())

@@ -55,12 +55,14 @@ class GraphService:
             ]
         )
 
-    def respond(self, request: web.Request, body: bytes, faults: list[Fault], reset: Fault | None) -> web.Response:
+    async def respond(
+        self, request: web.Request, body: bytes, faults: list[Fault], reset: Fault | None
+    ) -> web.Response:
         """The answer to one request that came over a connection; ``reset`` is a planted delta reset."""
         try:
             graph_request = self._accept(request, body)
             _refuse_reset(graph_request, reset)
-            response = self._dispatch(graph_request, faults)
+            response = await self._dispatch(graph_request, faults)
         except GraphError as error:
             response = self._error(request, error)
         return self._finish(request, response)
@@ -91,22 +93,22 @@ class GraphService:
         except InvalidTokenError as error:
             raise unauthenticated(str(error), origin) from None
 
-    def _dispatch(self, request: GraphRequest, faults: list[Fault]) -> GraphResponse:
+    async def _dispatch(self, request: GraphRequest, faults: list[Fault]) -> GraphResponse:
         if request.segments() != ["$batch"]:
-            return self._call(request)
+            return await self._call(request)
         if request.method != "POST":
             raise method_not_allowed(["POST"])
-        return run(request, self._call_in_batch, faults)
+        return await run(request, self._call_in_batch, faults)
 
-    def _call_in_batch(self, request: GraphRequest) -> GraphResponse:
+    async def _call_in_batch(self, request: GraphRequest) -> GraphResponse:
         try:
             if request.body and request.method in ("GET", "DELETE"):
                 raise bad_request(f"A {request.method} request must not have a body.", "BadRequest")
-            return self._call(request)
+            return await self._call(request)
         except GraphError as error:
             return error_response(error)
 
-    def _call(self, request: GraphRequest) -> GraphResponse:
+    async def _call(self, request: GraphRequest) -> GraphResponse:
         self._directory.sweep()
         route, values = self._router.find(request)
         verdict = self.bucket.take(request.principal.app_id, route.cost(request), len(self._directory.order["user"]))
@@ -115,6 +117,8 @@ class GraphService:
         if not route.permits(request):
             raise denied()
         response = route.call(request, *values)
+        if not isinstance(response, GraphResponse):
+            response = await response
         response.headers.update(verdict.headers)
         return response
 

@@ -1,15 +1,15 @@
 """Which call of Graph is answered by whom, what it costs and which permission it needs."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from local.microsoft import permissions
 from local.microsoft.errors import method_not_allowed, unknown_segment
 from local.microsoft.messages import GraphRequest, GraphResponse
 
-type Call = Callable[..., GraphResponse]
-"""Takes the request and the values of the path's parameters."""
+type Call = Callable[..., GraphResponse | Awaitable[GraphResponse]]
+"""Takes the request and the values of the path's parameters; awaitable when it has to ask somebody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,9 @@ def canonical(segments: list[str]) -> list[str]:
     for segment in segments:
         if match := re.fullmatch(r"applications\(appId='([^']*)'\)", segment):
             result += ["applications", "appId=", match[1]]
-        elif match := re.fullmatch(r"(users|groups|applications|deletedItems)\('((?:[^']|'')*)'\)", segment):
+        elif match := re.fullmatch(
+            r"(users|groups|applications|deletedItems|subscriptions)\('((?:[^']|'')*)'\)", segment
+        ):
             result += [match[1], match[2].replace("''", "'")]
         elif segment in ("delta()", "microsoft.graph.delta", "microsoft.graph.delta()"):
             result.append("delta")

@@ -10,6 +10,7 @@ import pytest
 from local.microsoft import MicrosoftEmulator
 from local.microsoft.keys import KeyRing
 from local.tls import CertificateAuthority, ServerCertificate
+from tests.microsoft.subscriber import Subscriber
 from tests.microsoft.support import Client, small_tenant
 
 
@@ -51,3 +52,10 @@ async def client(emulator: MicrosoftEmulator, ca_file: Path) -> AsyncIterator[Cl
         connector=aiohttp.TCPConnector(ssl=context), requote_redirect_url=False
     ) as session:
         yield Client(session, emulator)
+
+
+@pytest.fixture
+async def subscriber() -> AsyncIterator[Subscriber]:
+    made = await Subscriber().start()
+    yield made
+    await made.stop()

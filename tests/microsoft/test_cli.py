@@ -21,7 +21,7 @@ async def test_it_says_where_it_listens_and_ends_at_once(
 ) -> None:
     program = "import sys; from local.microsoft.cli import main; sys.exit(main(sys.argv[1:]))"
     files = ["--certificate", str(certificate.certificate), "--key", str(certificate.key)]
-    options = ["--users", "80", "--groups", "3", "--seed", "2", "--page-size", "7"]
+    options = ["--users", "80", "--groups", "3", "--seed", "2", "--page-size", "7", "--trust", str(ca_file)]
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", program, *files, *options, cwd=ROOT, stdout=asyncio.subprocess.PIPE
     )
@@ -49,3 +49,15 @@ def test_wrong_arguments_are_explained(
 def test_a_missing_certificate_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--certificate", str(tmp_path / "no.pem"), "--key", str(tmp_path / "no.key")]) == 1
     assert "cannot start" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_unreadable_authorities_are_explained(
+    certificate: ServerCertificate, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None
+) -> None:
+    trusted = tmp_path / "trusted.pem"
+    if content is not None:
+        trusted.write_text(content)
+    files = ["--certificate", str(certificate.certificate), "--key", str(certificate.key)]
+    assert cli.main([*files, "--trust", str(trusted)]) == 1
+    assert f"cannot start: the authorities to trust cannot be read from {trusted}" in capsys.readouterr().err

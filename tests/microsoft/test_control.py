@@ -56,6 +56,7 @@ async def test_a_renamed_user_is_found_by_the_new_name_only(client: Client) -> N
         ("POST", f"groups/{group_id(1)}/members", {"remove": [user_id(2)]}, "not among"),
         ("POST", f"groups/{group_id(1)}/members", {"add": [user_id(1)], "remove": [user_id(1)]}, "both"),
         ("POST", f"groups/{group_id(1)}/members", {"adds": []}, "adds"),
+        ("POST", f"groups/{group_id(1)}/members", {"add_all_users": True, "remove": [user_id(1)]}, "both"),
         ("PUT", "delta", {"page_size": 0}, "at least 1"),
         ("PUT", "delta", {"unknown": True}, "unknown"),
         ("PUT", "delta", {"reset_answer": "500"}, "500"),
@@ -92,6 +93,30 @@ async def test_a_put_leaves_what_it_does_not_name(client: Client) -> None:
     assert (app["roles"], len(app["secrets"])) == (["User.Read.All"], 2)
     assert (await client.control("GET", f"app?client_id={sample.CLIENT_ID}")).json == app
     assert (await client.control("GET", "app?client_id=none")).status == 404
+
+
+async def test_thousands_join_a_group_at_once(client: Client) -> None:
+    directory = client.emulator.directory
+    for number in range(5000):
+        directory.create("user", {"displayName": "x", "userPrincipalName": f"m{number}@contoso.example"})
+    path = f"groups/{group_id(4)}/members"
+    members = (await client.control("POST", path, {"add_all_users": True})).json["members"]
+    assert members == [user.id for _, user in directory.live("user")]
+    assert (await client.control("POST", path, {"add_all_users": True})).json["members"] == members, "once each"
+    left = (await client.control("POST", path, {"remove": members[1:]})).json["members"]
+    assert left == members[:1]
+    assert (await client.control("POST", path, {"add": members[1:]})).json["members"] == members
+
+
+async def test_a_group_is_made_renamed_filled_and_deleted(client: Client) -> None:
+    made = (await client.control("POST", "groups", {"displayName": "Night shift"})).json
+    assert (made["securityEnabled"], made["groupTypes"]) == (True, [])
+    path = f"groups/{made['id']}"
+    assert (await client.control("PATCH", path, {"displayName": "Late shift"})).json["displayName"] == "Late shift"
+    await client.control("POST", f"{path}/members", {"add": [user_id(1), group_id(1)]})
+    assert (await client.control("GET", path)).json["members"] == [user_id(1), group_id(1)]
+    assert (await client.control("DELETE", path)).status == 204
+    assert (await client.graph(path)).status == 404
 
 
 async def test_reset_brings_the_start_back(client: Client) -> None:

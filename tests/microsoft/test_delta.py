@@ -453,6 +453,63 @@ async def test_a_restored_group_comes_with_all_members(client: Client) -> None:
     assert links(entries, group_id(2)) == [user_id(2), user_id(6), group_id(1)]
 
 
+async def test_a_restored_group_tells_who_left_meanwhile(client: Client) -> None:
+    _, link = await client.round("groups/delta?$select=members")
+    await client.control("DELETE", f"groups/{group_id(2)}")
+    await client.control("POST", f"users/{user_id(2)}/purge")
+    await client.control("POST", f"groups/{group_id(2)}/restore")
+    await client.control("POST", f"groups/{group_id(2)}/members", {"remove": [group_id(1)]})
+    await switch(client, page_size=2)
+    entries, _ = await client.round(link)
+    assert [link for entry in entries if entry["id"] == group_id(2) for link in entry["members@delta"]] == [
+        {"@odata.type": "#microsoft.graph.user", "id": user_id(6)},
+        {"@odata.type": "#microsoft.graph.user", "id": user_id(2), "@removed": {"reason": "deleted"}},
+        {"@odata.type": "#microsoft.graph.group", "id": group_id(1), "@removed": {"reason": "deleted"}},
+    ]
+
+
+async def test_a_nested_group_that_is_purged_is_a_removed_group(client: Client) -> None:
+    _, link = await client.round("groups/delta?$select=members")
+    await client.control("POST", f"groups/{group_id(1)}/purge")
+    saved = (await client.control("GET", "state")).json
+    await client.control("PUT", "state", saved)
+    entries = by_id((await client.round(link))[0])
+    assert entries[group_id(1)] == {"id": group_id(1), "@removed": {"reason": "deleted"}}
+    assert entries[group_id(2)]["members@delta"] == [
+        {"@odata.type": "#microsoft.graph.group", "id": group_id(1), "@removed": {"reason": "deleted"}}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "context"),
+    [("", "groups"), ("?$select=displayName,members", "groups(displayName,members)")],
+)
+async def test_the_context_repeats_the_selection(client: Client, query: str, context: str) -> None:
+    answer = (await client.graph(f"groups/delta{query}")).json
+    assert answer["@odata.context"] == f"{client.emulator.url}/v1.0/$metadata#{context}"
+
+
+async def test_one_group_can_be_followed_with_its_members(client: Client) -> None:
+    clause = quote(f"id eq '{group_id(1)}'")
+    entries, link = await client.round(f"groups/delta?$select=displayName,members&$filter={clause}")
+    assert [entry["id"] for entry in entries] == [group_id(1)]
+    await client.control("POST", f"groups/{group_id(2)}/members", {"add": [user_id(1)]})
+    await client.control("POST", f"groups/{group_id(1)}/members", {"remove": [user_id(1)]})
+    entries, _ = await client.round(link)
+    assert [entry["id"] for entry in entries] == [group_id(1)]
+    assert links(entries, group_id(1)) == [user_id(1)]
+
+
+async def test_a_security_group_is_gone_for_good_at_once_and_a_new_one_comes_whole(client: Client) -> None:
+    _, link = await client.round("groups/delta?$select=displayName,members")
+    made = (await client.control("POST", "groups", {"displayName": "New"})).json["id"]
+    await client.control("POST", f"groups/{made}/members", {"add": [user_id(1)]})
+    (entry,), link = await client.round(link)
+    assert (entry["displayName"], links([entry], made)) == ("New", [user_id(1)])
+    await client.control("DELETE", f"groups/{made}")
+    assert (await client.round(link))[0] == [{"id": made, "@removed": {"reason": "deleted"}}]
+
+
 async def test_a_large_group_fills_several_pages(client: Client) -> None:
     made = [
         (await client.control("POST", "users", {"displayName": "x", "userPrincipalName": f"m{n}@contoso.example"})).json
@@ -468,6 +525,7 @@ async def test_a_large_group_fills_several_pages(client: Client) -> None:
         link = answer.get("@odata.nextLink", "")
     slices = [entry for page in pages for entry in page if entry["id"] == group_id(4)]
     assert len(slices) >= 3
+    assert [any(entry["id"] == group_id(4) for entry in page) for page in pages[-len(slices) :]] == [True] * len(slices)
     assert all(entry["displayName"] == "Empty" for entry in slices)
     assert links([entry for page in pages for entry in page], group_id(4)) == new
 
