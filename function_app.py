@@ -1,7 +1,7 @@
 """Every trigger of the deployment, one thin function each: parse, call one room, respond.
 
 HTTP routes under ``/api`` need a function key, which the Functions host checks. ``/healthz`` is open to anybody and
-says nothing but that the app runs.
+says nothing but that the app runs. Graph and the PBX cannot send a key: what they send proves itself.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
@@ -10,10 +10,11 @@ from typing import List  # noqa: UP035 - see Messages
 import azure.functions as func
 import msgspec
 
-from sync import api, service
+from sync import api, dispatch, notifications, pbx_events, service
 from sync.api import Ask, Reply
 from sync.connection import Connection
-from sync.service import Bridge, Message
+from sync.messages import Message, Outcome
+from sync.service import Bridge
 
 QUEUE = "sync-requests"
 STORAGE = "AzureWebJobsStorage"
@@ -108,20 +109,47 @@ async def healthz(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("ok", mimetype="text/plain")
 
 
+@app.route("notifications/directory", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.queue_output("messages", QUEUE, STORAGE)
+async def notify_directory(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """Graph announces changes of users and groups; each is checked by its subscription's client state and tenant."""
+    bridge = _bridge()
+    body = req.get_body()
+    return _told(await notifications.receive_directory(bridge.connection(), req.params, body, bridge.now()), messages)
+
+
+@app.route("notifications/lifecycle", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.queue_output("messages", QUEUE, STORAGE)
+async def notify_lifecycle(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """Graph speaks about the subscriptions themselves; checked like the changes."""
+    bridge = _bridge()
+    body = req.get_body()
+    return _told(await notifications.receive_lifecycle(bridge.connection(), req.params, body, bridge.now()), messages)
+
+
+@app.route("pbx/events", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.queue_output("messages", QUEUE, STORAGE)
+async def pbx_event(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """The PBX reports an extension that changed; checked by the signature of the raw body."""
+    bridge, ask = _bridge(), _ask(req)
+    return _told(await pbx_events.receive(bridge.connection(), ask.headers, ask.body, bridge.now()), messages)
+
+
 @app.timer_trigger("timer", "0 * * * * *", use_monitor=False)
 @app.queue_output("messages", QUEUE, STORAGE)
 async def tick(timer: func.TimerRequest, messages: Messages) -> None:
     """Queue what is due."""
-    _queue(messages, await service.tick(_connection(), _bridge().now()))
+    connection, now = _connection(), _bridge().now()
+    _queue(messages, [*await service.tick(connection, now), *await dispatch.due(connection, now)])
 
 
 @app.queue_trigger("message", QUEUE, STORAGE)
 @app.queue_output("messages", QUEUE, STORAGE)
 async def run_sync(message: func.QueueMessage, messages: Messages) -> None:
-    """Execute one run."""
+    """Do what a message asks for: execute a run, renew subscriptions, look at what the PBX reported."""
     request = msgspec.json.decode(message.get_body(), type=Message)
     bridge = _bridge()
-    _queue(messages, await service.execute(bridge.connection(request.connection), request.run, bridge.now))
+    _queue(messages, await dispatch.carry_out(bridge.connection(request.connection), request, bridge.now))
 
 
 def _bridge() -> Bridge:
@@ -145,6 +173,13 @@ async def _answer(work: Callable[[], Awaitable[Reply]], messages: Messages | Non
     if messages is not None:
         _queue(messages, reply.messages)
     return func.HttpResponse(reply.body, status_code=reply.status, headers=reply.headers)
+
+
+def _told(outcome: Outcome, messages: Messages) -> func.HttpResponse:
+    _queue(messages, outcome.messages)
+    return func.HttpResponse(
+        outcome.text, status_code=outcome.status, headers=outcome.headers, mimetype="text/plain", charset="utf-8"
+    )
 
 
 def _queue(output: Messages, messages: Iterable[Message]) -> None:

@@ -1,6 +1,6 @@
 """``make bench``: every benchmark, one after the other. Ratios are of one run; single figures depend on the machine."""
 
-from benchmarks import graph_read, host_speed, imports
+from benchmarks import graph_read, host_speed, imports, notifications, sync_runs
 
 
 def main() -> None:
@@ -10,6 +10,10 @@ def main() -> None:
     host_speed.main()
     print()
     graph_read.main()
+    print()
+    notifications.main([])
+    print()
+    sync_runs.main()
 
 
 if __name__ == "__main__":

@@ -127,5 +127,5 @@ class ConsentMissing(Stop):
     code = "graph_consent_missing"
     action = (
         "In the Entra admin center, open the app registration > API permissions, add the application permissions "
-        "User.Read.All and GroupMember.Read.All and grant admin consent."
+        "User.Read.All and Group.Read.All and grant admin consent."
     )

@@ -38,6 +38,9 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The synced fields as the PBX last confirmed them."""
     unsure: bool = False
     """An update got no answer, or found nothing to update: the PBX is read before the next decision."""
+    leaving_since: str = ""
+    """When a run found that the object is to be deleted, and marked it (RFC 3339, UTC); empty: it is not."""
+    leaving_reason: str = ""
     associated: bool = False
     """The extension existed before and was taken over."""
     changed_at: str = ""

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
     from azure.keyvault.secrets.aio import SecretClient
 
-type SecretName = Literal["entra-client-secret", "entra-client-certificate", "pbx-client-secret"]
-SECRET_NAMES: tuple[SecretName, ...] = ("entra-client-secret", "entra-client-certificate", "pbx-client-secret")
+type SecretName = Literal["entra-client-secret", "entra-client-certificate", "pbx-client-secret", "pbx-webhook-secret"]
+SECRET_NAMES: tuple[SecretName, ...] = (
+    "entra-client-secret",
+    "entra-client-certificate",
+    "pbx-client-secret",
+    "pbx-webhook-secret",
+)
 MAX_BYTES = 25_600
 """Key Vault's limit for one secret (https://learn.microsoft.com/azure/key-vault/secrets/about-secrets)."""
 PLACE = "the Key Vault"

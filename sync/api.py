@@ -20,9 +20,10 @@ from store.runs import FINISHED, Run, RunItem
 from store.secrets import MAX_BYTES, SECRET_NAMES, certificate_fault
 from store.validation import GUID, InvalidSettings, Problem, parse_settings
 from sync.connection import Connection
+from sync.messages import Message
 from sync.openapi import document
 from sync.running import active_kinds
-from sync.service import Conflict, Message, decide, missing_secrets, request_run, save_if_matching, store_secret
+from sync.service import Conflict, decide, missing_secrets, request_run, save_if_matching, store_secret
 from sync.status import read_status
 
 log = logging.getLogger("sync")

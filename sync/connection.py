@@ -161,7 +161,9 @@ class Connection:
                 secrets={**health.secrets, name: version},
                 secret_checked_at=None if name.startswith("entra") else health.secret_checked_at,
                 secret_expires_at=None if name.startswith("entra") else health.secret_expires_at,
-                reasons=[reason for reason in health.reasons if side_of(reason.code) != side_of(name)],
+                reasons=[reason for reason in health.reasons if side_of(reason.code) != side_of(name)]
+                if name != "pbx-webhook-secret"
+                else health.reasons,
             )
 
         return await self.health.update(change)

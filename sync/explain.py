@@ -2,6 +2,7 @@
 
 from store.runs import Step
 from sync.fields import display_name
+from sync.grace import forecast
 from sync.plan import Held, Operation, Plan
 from sync.planner import UsersInput, in_scope, user_type
 
@@ -20,7 +21,7 @@ def explain_user(data: UsersInput, plan: Plan, held: Held, object_id: str) -> li
             Step("In scope?", "yes" if wanted else "no", _scope(data)),
         ]
     operation = next((operation for operation in plan.operations if operation.object_id == object_id), None)
-    return [*steps, _matched(data, object_id, operation), _changes(operation, held)]
+    return [*steps, _matched(data, object_id, operation), _changes(data, object_id, operation, held)]
 
 
 def _scope(data: UsersInput) -> str:
@@ -45,7 +46,10 @@ def _matched(data: UsersInput, object_id: str, operation: Operation | None) -> S
     return Step("Matched to an extension?", "no", "There is no link, and no extension to associate.")
 
 
-def _changes(operation: Operation | None, held: Held) -> Step:
+def _changes(data: UsersInput, object_id: str, operation: Operation | None, held: Held) -> Step:
+    link = data.links.get(object_id)
+    if operation is None and link is not None and link.leaving.since:
+        return Step("What changes?", "nothing yet", forecast(link.leaving, data.rules.delete_grace_days))
     if operation is None:
         return Step(
             "What changes?", "nothing", "The extension is as it should be, or there is none and none is wanted."

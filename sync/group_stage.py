@@ -1,20 +1,21 @@
 """Groups in a run: what is read, planned and kept."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from pbx.errors import FeatureMissing
-from pbx.groups import ExtensionGroup, ExtensionGroups
+from pbx.groups import ExtensionGroup, ExtensionGroups, GroupRow
 from store.health import Health, Reason
 from store.leases import Lease
 from store.links import Kind, Link
 from store.runs import RunItem, Step
 from sync.applying import Writer
-from sync.group_plan import GroupsInput, PbxGroup, in_scope, plan_groups
-from sync.group_writes import GroupWriter
+from sync.group_plan import LIMIT, GroupsInput, PbxGroup, in_scope, plan_groups
+from sync.group_writes import GroupWriter, hand_over
 from sync.plan import Linked, Operation
 from sync.stage import Context, Stage
+from sync.user_stage import MOVED_LIMIT
 
 UNAVAILABLE = "groups_unavailable"
 """The reason for attention where the firmware has no extension groups."""
@@ -33,7 +34,12 @@ class GroupStage(Stage):
         self._users: dict[str, Link] = {}
         """The links of users, by object id: as they will be, in a preview."""
         self._details: dict[int, ExtensionGroup] = {}
-        self._half_made: dict[str, int] = {}
+        self._adopted: list[Link] = []
+        """What an interrupted run made: new extension groups, and successors of those that it was to rename."""
+        self._replaced: dict[str, int] = {}
+        """By object id the extension groups that such successors are to take the place of."""
+        self._was_asked = False
+        """The PBX was asked for its extension groups."""
         self._trouble: FeatureMissing | None = None
 
     async def prepare(self) -> None:
@@ -50,6 +56,7 @@ class GroupStage(Stage):
         if not looked_at and not self.is_complete:
             return
         self._users = await self._extensions()
+        self._was_asked = True
         try:
             inventory = await self._inventory(looked_at)
         except FeatureMissing as error:
@@ -69,9 +76,17 @@ class GroupStage(Stage):
         found = groups.containing(touched) | (touched & (groups.groups.keys() | self._links.keys()))
         moved = context.moved | groups.retry
         if moved:
-            active = [link.object_id for link in self._links.values() if link.state == "linked"]
-            found |= _of(moved, await groups.members(active))
+            found |= _of(moved, await groups.members(self._followers()))
         return frozenset(found) | {intent.object_id for intent in context.book.of("groups")}
+
+    def _followers(self) -> list[str]:
+        """The groups in which it counts who has an extension: those that are linked, and while there is room also those
+        that are not, perhaps because nobody in them had one so far."""
+        active = {link.object_id for link in self._links.values() if link.state == "linked"}
+        if len(active) + 1 < LIMIT:  # the built-in group counts as well
+            rules = self.context.settings.groups
+            active |= {one for one, group in self.context.groups.groups.items() if in_scope(group, rules)}
+        return sorted(active)
 
     async def _extensions(self) -> dict[str, Link]:
         """The users who have an extension; in a preview those who would have one when the groups' turn comes."""
@@ -89,19 +104,20 @@ class GroupStage(Stage):
     async def _inventory(self, looked_at: frozenset[str]) -> dict[int, PbxGroup]:
         """All extension groups, with the members of those that the plan may touch."""
         rows = await self._groups.all()
+        self._adopt(rows)
         touched = {link.pbx_id for link in self._links.values() if link.object_id in looked_at}
+        touched |= set(self._replaced.values())
         names = {
             self.context.groups.groups[one].name.casefold() for one in looked_at & self.context.groups.groups.keys()
         }
         wanted = [row.id for row in rows if row.id in touched or (row.name.casefold() in names and not row.everyone)]
         self._details = {group.id: group for group in await self._groups.details(wanted)}
         numbers = await self._numbers()
-        self._adopt(rows_by_name={row.name: row.id for row in rows})
-        hidden = set(self._half_made.values())
+        going = set(self._replaced.values())
         return {
             row.id: PbxGroup(row.id, row.name, row.everyone, self._members(row.id, numbers))
             for row in rows
-            if row.id not in hidden
+            if row.id not in going
         }
 
     async def _numbers(self) -> dict[int, str]:
@@ -116,20 +132,27 @@ class GroupStage(Stage):
         group = self._details.get(pbx_id)
         if group is None:
             return None
-        return frozenset(numbers.get(member.ext_id, f"id {member.ext_id}") for member in group.members)
+        # An extension that is deleted leaves its groups by itself; in a preview it would have.
+        gone = {operation.pbx_id for operation in self.context.previewed if operation.kind == "delete"}
+        staying = [member.ext_id for member in group.members if member.ext_id not in gone]
+        return frozenset(numbers.get(ext_id, f"id {ext_id}") for ext_id in staying)
 
-    def _adopt(self, rows_by_name: Mapping[str, int]) -> None:
-        """Find what creates of an interrupted run made: the group itself, or the successor of one to be renamed."""
+    def _adopt(self, rows: Sequence[GroupRow]) -> None:
+        """Find what creates of an interrupted run made. What it was to rename and gave a successor instead is planned
+        as if the successor had taken its place already: it does so before anything else."""
+        made = {row.name: row.id for row in rows}
+        names = {row.id: row.name for row in rows}
         taken = {link.pbx_id for link in self._links.values()}
         for intent in self.context.book.of("groups"):
-            pbx_id = rows_by_name.get(intent.written.get("name", ""))
+            pbx_id = made.get(intent.written.get("name", ""))
             if pbx_id is None or pbx_id in taken:
                 continue
             before = self._links.get(intent.object_id)
-            if before is not None and before.state == "linked":
-                self._half_made[intent.object_id] = pbx_id
-            else:
-                self._links[intent.object_id] = msgspec.structs.replace(intent, state="linked", pbx_id=pbx_id)
+            if before is not None and before.state == "linked" and _is_as_written(before, names):
+                self._replaced[intent.object_id] = before.pbx_id or 0
+            link = msgspec.structs.replace(intent, state="linked", pbx_id=pbx_id)
+            self._links[intent.object_id] = link
+            self._adopted.append(link)
 
     async def _plan(self, looked_at: frozenset[str], inventory: Mapping[int, PbxGroup]) -> None:
         context = self.context
@@ -160,20 +183,29 @@ class GroupStage(Stage):
         return await super().apply(lease)
 
     async def _settle(self) -> None:
-        """Put on record what an interrupted run made; what it did not make is planned again."""
-        book = self.context.book
-        intents = book.of("groups")
-        adopted = [self._links[one.object_id] for one in intents if self._is_adopted(one)]
-        if adopted:
-            await self.context.connection.links("groups").write(save=adopted)
-            stamp = self.context.journal.stamp()
-            await self.context.journal.record([_adopted_item(link, stamp) for link in adopted])
+        """Finish and put on record what an interrupted run made; what it did not make is planned again."""
+        if self._adopted:
+            items = [await self._finish(link) for link in self._adopted]
+            await self.context.connection.links("groups").write(save=self._adopted)
+            await self.context.journal.record(items)
         if self._trouble is None:
-            book.settle("groups", [intent.object_id for intent in intents])
+            book = self.context.book
+            book.settle("groups", [intent.object_id for intent in book.of("groups")])
 
-    def _is_adopted(self, intent: Link) -> bool:
-        link = self._links.get(intent.object_id)
-        return link is not None and link == msgspec.structs.replace(intent, state="linked", pbx_id=link.pbx_id)
+    async def _finish(self, link: Link) -> RunItem:
+        stamp = self.context.journal.stamp()
+        old = self._details.get(self._replaced.get(link.object_id, 0))
+        new = self._details.get(link.pbx_id or 0)
+        if old is None or new is None:
+            return _adopted_item(link, stamp)
+        words = await hand_over(self._groups, old, new.id, [member.ext_id for member in new.members])
+        return msgspec.structs.replace(
+            _adopted_item(link, stamp),
+            operation="update",
+            reason="Renamed by a run that was interrupted; finished by this one.",
+            before={"name": old.name},
+            notes=[words],
+        )
 
     def numbers(self) -> dict[str, int]:
         plan = self.plan
@@ -193,7 +225,6 @@ class GroupStage(Stage):
             groups=self._groups,
             details=self._details,
             extensions={one: link.pbx_id for one, link in self._users.items() if link.pbx_id is not None},
-            half_made=self._half_made,
             known=self._links,
             book=context.book,
             run_id=context.journal.run.id,
@@ -222,7 +253,19 @@ class GroupStage(Stage):
         return "" if self._trouble is None else f"Groups were left out: {self._trouble}."
 
     async def keep(self) -> None:
-        """The cursor of groups is shared with the users' scope; it moves when all stages are done."""
+        """The cursor of groups is shared with the users' scope; it moves when all stages are done. In a run without
+        users their next one has to be told whom that concerns."""
+        context, scope = self.context, self.context.settings.users.scope
+        if context.groups.is_followed or context.groups.is_quiet or scope.kind != "groups":
+            return
+        cursors = context.connection.cursors
+        moved = await context.groups.moved(scope.group_ids)
+        if moved is None or len(moved) > MOVED_LIMIT:
+            await cursors.clear("users")  # the next read is one of the whole directory
+        elif moved:
+            await cursors.update(
+                "users", lambda old: msgspec.structs.replace(old, retry=sorted(moved.union(old.retry)))
+            )
 
     def look_again(self) -> list[str]:
         return [] if self._trouble is not None else super().look_again()
@@ -230,18 +273,27 @@ class GroupStage(Stage):
     def remembered(self, health: Health) -> Health:
         others = [reason for reason in health.reasons if reason.code != UNAVAILABLE]
         changed = super().remembered(msgspec.structs.replace(health, reasons=others))
-        if self._trouble is None:
-            return changed
         earlier = next((reason for reason in self.context.health[0].reasons if reason.code == UNAVAILABLE), None)
-        since = earlier.since if earlier else self.context.journal.stamp()
-        words = f"{self._trouble}"
-        reason = Reason(UNAVAILABLE, f"{words[:1].upper()}{words[1:]}.", self._trouble.action, since)
+        if self._trouble is not None:
+            since = earlier.since if earlier else self.context.journal.stamp()
+            words = f"{self._trouble}"
+            reason = Reason(UNAVAILABLE, f"{words[:1].upper()}{words[1:]}.", self._trouble.action, since)
+        elif earlier is not None and not self._was_asked:
+            reason = earlier
+        else:
+            return changed
         return msgspec.structs.replace(changed, reasons=[*changed.reasons, reason])
 
 
 def _of(users: frozenset[str], members: Mapping[str, frozenset[str]]) -> frozenset[str]:
     """The groups that one of these users is in."""
     return frozenset(group_id for group_id, inside in members.items() if not inside.isdisjoint(users))
+
+
+def _is_as_written(link: Link, names: Mapping[int, str]) -> bool:
+    """Whether its extension group is still there under the name that was written; else it may be another one."""
+    name = names.get(link.pbx_id or 0)
+    return name is not None and name.casefold() == link.written.get("name", "").casefold()
 
 
 def _linked(link: Link) -> Linked:

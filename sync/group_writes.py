@@ -14,6 +14,10 @@ from sync.plan import Operation
 
 NO_ROOM = "The PBX has no room for another extension group: it takes 63."
 EMPTY = "The PBX takes no extension group without members; it is made as soon as a member has an extension."
+EMPTIED = "The PBX takes no extension group without members; this one keeps its last members until there are others."
+REPLACED = "The firmware does not rename extension groups: a new one was made with its members, and the old deleted."
+USUAL_RIGHTS = {None, "user"}
+"""What the PBX gives a member of whom nothing is said."""
 
 
 class GroupWriter:
@@ -27,7 +31,6 @@ class GroupWriter:
         groups: ExtensionGroups,
         details: Mapping[int, ExtensionGroup],
         extensions: Mapping[str, int],
-        half_made: Mapping[str, int],
         known: Mapping[str, Link],
         book: IntentBook,
         run_id: str,
@@ -39,8 +42,6 @@ class GroupWriter:
         """Extension groups as they were read for the plan."""
         self._extensions = extensions
         """The PBX's ids of linked extensions, by the user's object id."""
-        self._half_made = half_made
-        """By object id extension groups that an interrupted rename made already."""
         self._known = known
         self._book = book
         self._run_id = run_id
@@ -69,7 +70,7 @@ class GroupWriter:
                 reason = "The extension group with this id has another name now; it was left alone."
                 return Done(self._item(operation, "skipped", reason=reason), forget=operation.object_id)
             case "delete":
-                await self._delete(pbx_id_of(operation))
+                await _delete(self._groups, pbx_id_of(operation))
                 return Done(self._item(operation, "done"), forget=operation.object_id)
             case "release":
                 return Done(self._item(operation, "done"), save=self._released(operation))
@@ -120,18 +121,23 @@ class GroupWriter:
             return await self._rename(operation, pbx_id)
         if "members" not in operation.after:
             return self._kept(operation, pbx_id)
+        return await self._regroup(operation, pbx_id)
+
+    async def _regroup(self, operation: Operation, pbx_id: int) -> Done:
+        """Write the members alone."""
+        ids = self._ids(operation)
         try:
-            await self._write_members(pbx_id, self._ids(operation))
+            await self._write(pbx_id, ids)
         except Refused as error:
-            if self._ids(operation):
+            if ids:
                 raise
-            return Done(self._item(operation, "skipped", reason=EMPTY, errcode=error.errcode))
+            return Done(self._item(operation, "skipped", reason=EMPTIED, errcode=error.errcode))
         return self._kept(operation, pbx_id)
 
-    async def _write_members(self, pbx_id: int, ids: Sequence[int], name: str | None = None) -> None:
-        """Replace the members; who stays keeps the rights that an administrator gave. Repeating it does no harm."""
-        group = self._details.get(pbx_id, ExtensionGroup(pbx_id, "", everyone=False, members=()))
-        members = group.membership(ids)
+    async def _write(self, pbx_id: int, ids: Sequence[int] | None, name: str | None = None) -> None:
+        """Replace the members unless ``ids`` is ``None``; who stays keeps the rights that an administrator gave.
+        Repeating it does no harm."""
+        members = None if ids is None else self._as_read(pbx_id).membership(ids)
         try:
             await self._groups.update(pbx_id, name=name, members=members)
         except OutcomeUnknown:
@@ -143,42 +149,35 @@ class GroupWriter:
         Renaming is not among the documented members of the update, so what became of it is read again.
         """
         name, ids = operation.after["name"], self._ids(operation)
-        if operation.object_id not in self._half_made:
-            try:
-                await self._write_members(pbx_id, ids, name)
-            except ItemError as error:
-                if isinstance(error, Conflict):
-                    raise
-            else:
-                found = await self._groups.details([pbx_id])
-                if found and found[0].name == name:
-                    return self._kept(_noted(operation, "Renamed by an update."), pbx_id)
+        try:
+            await self._write(pbx_id, ids if "members" in operation.after else None, name)
+        except Conflict:
+            raise
+        except ItemError:
+            return await self._replace(operation, pbx_id, name, ids)
+        found = await self._groups.details([pbx_id])
+        if found and found[0].name == name:
+            return self._kept(_noted(operation, "Renamed by an update."), pbx_id)
         return await self._replace(operation, pbx_id, name, ids)
 
     async def _replace(self, operation: Operation, pbx_id: int, name: str, ids: Sequence[int]) -> Done:
-        """Make a group with the new name, then delete the old one: nobody is without a group in between."""
-        new_id = self._half_made.get(operation.object_id)
+        """Make a group with the new name, then delete the old one: nobody is without a group in between. What is begun
+        stays noted until it is done, so that a later run finishes it."""
+        await self._book.begin("groups", [self.intent(operation)])
         try:
-            if new_id is None:
-                await self._book.begin("groups", [self.intent(operation)])
-                new_id = await self._made(name, ids)
-            else:
-                await self._groups.update(new_id, members=ExtensionGroup(new_id, name, False, ()).membership(ids))
+            new_id = await self._made(name, ids)
+            words = await hand_over(self._groups, self._as_read(pbx_id), new_id, ids)
         except LimitReached:
-            return await self._unnamed(operation, pbx_id, ids, f"{NO_ROOM} It keeps its name.")
-        except Refused as error:
+            return await self._unnamed(operation, pbx_id, f"{NO_ROOM} It keeps its name.")
+        except ItemError as error:
             if ids:
                 raise
-            return await self._unnamed(operation, pbx_id, ids, f"It keeps its name: {error}.")
-        words = (
-            "The firmware does not rename extension groups: a new one was made with its members, and the old deleted."
-        )
-        try:
-            await self._delete(pbx_id)
+            return await self._unnamed(operation, pbx_id, f"It keeps its name: {error}.")
         except PbxError as error:
-            words = f"A new extension group was made with the members; the old one could not be deleted: {error}."
-        done = msgspec.structs.replace(_noted(operation, words), pbx_id=new_id)
-        return self._kept(done, new_id)
+            reason = f"{operation.reason} Not finished: {error}. The next run looks what became of it."
+            item = self._item(operation, "failed", reason=reason, errcode=error.errcode)
+            return Done(item, retry=True, is_uncertain=True)
+        return self._kept(msgspec.structs.replace(_noted(operation, words), pbx_id=new_id), new_id)
 
     async def _made(self, name: str, ids: Sequence[int]) -> int:
         try:
@@ -189,22 +188,17 @@ class GroupWriter:
                 raise
             return adopted
 
-    async def _unnamed(self, operation: Operation, pbx_id: int, ids: Sequence[int], words: str) -> Done:
+    async def _unnamed(self, operation: Operation, pbx_id: int, words: str) -> Done:
         """Write the members alone; the name has to wait."""
         if "members" not in operation.after:
             return Done(self._item(operation, "skipped", reason=words))
-        await self._write_members(pbx_id, ids)
         old = operation.before.get("name", "")
         after = {name: value for name, value in operation.after.items() if name != "name"}
-        done = msgspec.structs.replace(_noted(operation, words), after=after, fields={"name": old})
-        return self._kept(done, pbx_id)
+        nameless = msgspec.structs.replace(_noted(operation, words), after=after, fields={"name": old})
+        return await self._regroup(nameless, pbx_id)
 
-    async def _delete(self, pbx_id: int) -> None:
-        try:
-            await self._groups.delete(pbx_id)
-        except OutcomeUnknown:
-            if await self._groups.details([pbx_id]):
-                raise
+    def _as_read(self, pbx_id: int) -> ExtensionGroup:
+        return self._details.get(pbx_id, ExtensionGroup(pbx_id, "", everyone=False, members=()))
 
     # Records
 
@@ -240,3 +234,25 @@ class GroupWriter:
 
 def _noted(operation: Operation, words: str) -> Operation:
     return msgspec.structs.replace(operation, notes=(*operation.notes, words))
+
+
+async def hand_over(groups: ExtensionGroups, old: ExtensionGroup, new_id: int, ids: Sequence[int]) -> str:
+    """Let the extension group ``new_id`` of the members ``ids`` take the place of ``old``: give it the rights that the
+    members had there, and delete the old one. Answers what became of it, for people. Raises what is not about the two
+    groups, and may be done again then."""
+    members = old.membership(ids)
+    try:
+        if any(member.user_type not in USUAL_RIGHTS for member in members):
+            await groups.update(new_id, members=members)
+        await _delete(groups, old.id)
+    except ItemError as error:
+        return f"A new extension group was made with the members; the old one could not be deleted: {error}."
+    return REPLACED
+
+
+async def _delete(groups: ExtensionGroups, pbx_id: int) -> None:
+    try:
+        await groups.delete(pbx_id)
+    except OutcomeUnknown:
+        if await groups.details([pbx_id]):
+            raise

@@ -2,6 +2,8 @@
 
 from collections.abc import Collection
 
+import msgspec
+
 from store.document import Guard
 from sync.plan import Held, Operation, Plan
 
@@ -44,6 +46,21 @@ def check(
         return _held(deletions, f"{words} {rules.max_deletion_percent:g} %.")
     still = [operation for operation in undecided if operation.kind in REMOVING and operation.object_id in waiting]
     return _held(still, "It was held before, and nobody has approved it.")
+
+
+def forewarn(plan: Plan, linked: int, rules: Guard) -> str:
+    """A word about extensions that ``plan`` marks, when they are more than could be deleted at once; else nothing.
+
+    Nothing is held, because nothing is deleted yet: whoever reads it has the days of grace to look at them.
+    """
+    marks = [operation for operation in plan.operations if operation.leaving is not None and operation.leaving.since]
+    deletions = tuple(msgspec.structs.replace(operation, kind="delete") for operation in marks)
+    if not check(Plan(operations=deletions), linked, rules).object_ids:
+        return ""
+    return (
+        f"{len(marks)} extensions were marked to be deleted after their days of grace, more than the guard lets pass at "
+        "once: see that it is meant so."
+    )
 
 
 def _held(operations: Collection[Operation], reason: str) -> Held:

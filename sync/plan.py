@@ -8,6 +8,14 @@ import msgspec
 type Kind = Literal["create", "associate", "update", "delete", "release", "skip"]
 
 
+class Leaving(msgspec.Struct, frozen=True):
+    """The mark of an extension that is deleted when its days of grace have passed; without ``since`` there is none."""
+
+    since: str = ""
+    """When it was marked (RFC 3339)."""
+    reason: str = ""
+
+
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
     """One thing to do about one object, with its reason."""
 
@@ -25,6 +33,10 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, str] = {}
     """All synced fields as they will be; what the link remembers."""
     notes: tuple[str, ...] = ()
+    leaving: Leaving | None = None
+    """A skip only: the mark that the link gets; one without ``since`` removes it, ``None`` leaves it as it is."""
+    any_number: bool = False
+    """A create only: the number is just the first free one, another would do as well."""
     members: tuple[str, ...] = ()
     """Groups only: the object ids of the users who will be the members of the extension group."""
 
@@ -37,6 +49,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     out_of_scope: int = 0
     read: int = 0
     """Users read from Entra."""
+    leaving: int = 0
+    """Extensions with a mark, new ones included: they are deleted when their days of grace have passed."""
 
     def counts(self) -> dict[str, int]:
         """How many of each kind."""
@@ -57,6 +71,7 @@ class Linked(msgspec.Struct, frozen=True, kw_only=True):
     written: Mapping[str, str] = {}
     released: bool = False
     """The link was given up; it is remembered so that the same extension can be taken back."""
+    leaving: Leaving = Leaving()
 
 
 class Extension(msgspec.Struct, frozen=True):

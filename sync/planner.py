@@ -4,6 +4,7 @@ The order of the input never matters: users are taken by name and then by object
 order gives the same numbers.
 """
 
+import datetime
 from collections import deque
 from collections.abc import Iterable, Mapping
 
@@ -12,8 +13,9 @@ import msgspec
 from graph.models import User
 from store.document import Users
 from sync.fields import Desired, desired, display_name
+from sync.grace import due, forecast
 from sync.numbers import Numbers, Unusable, number_from
-from sync.plan import Extension, Inventory, Kind, Linked, Operation, Plan
+from sync.plan import Extension, Inventory, Kind, Leaving, Linked, Operation, Plan
 
 
 class UsersInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,6 +36,10 @@ class UsersInput(msgspec.Struct, frozen=True, kw_only=True):
     """By object id the numbers of creates that were begun and did not happen: the users get just these."""
     held: frozenset[str] = frozenset()
     """Object ids whose removal waits for an administrator: planned, but nothing else may count on it."""
+    now: datetime.datetime | None = None
+    """The moment of the run; needed with days of grace."""
+    decided: frozenset[str] = frozenset()
+    """Object ids whose deletion was held before: about it an administrator decides, and no days of grace."""
 
 
 def plan_users(data: UsersInput) -> Plan:
@@ -52,6 +58,9 @@ def needs_inventory(
         and not _is_dropped(user, rules)
         for user in users
     )
+
+
+BACK = "The user is wanted again: the mark for deletion is removed."
 
 
 class _Planner:
@@ -82,6 +91,7 @@ class _Planner:
         self._creations: list[Operation] = []
         self._skips: list[Operation] = []
         self._unchanged = 0
+        self._leaving = 0
         self._out_of_scope = 0
 
     def plan(self) -> Plan:
@@ -101,6 +111,7 @@ class _Planner:
             unchanged=self._unchanged,
             out_of_scope=self._out_of_scope,
             read=len(present),
+            leaving=self._leaving,
         )
 
     # Who has which extension
@@ -165,6 +176,12 @@ class _Planner:
         stranger = self._extensions.get(link.pbx_id) if extension is None else None
         if stranger is not None:
             delete, reason = False, f"{reason} Its id on the PBX belongs to extension {stranger.number} now."
+        days = self._rules.delete_grace_days
+        if delete and self._is_over(link):
+            reason = f"{reason} Its {days} days of grace, from {link.leaving.since[:10]} on, are over."
+        elif delete and days and link.object_id not in self._data.decided:
+            self._mark(link, name, reason)
+            return
         kept = "" if delete else " The extension stays and is managed on the PBX from now on."
         self._removals.append(
             Operation(
@@ -186,6 +203,35 @@ class _Planner:
             del self._holders[extension.pbx_id]
             if delete:
                 self._vacate(extension)
+
+    def _is_over(self, link: Linked) -> bool:
+        """Whether an extension was marked, and has been for all its days of grace."""
+        days = self._rules.delete_grace_days
+        return bool(days and link.leaving.since) and self._moment() >= due(link.leaving, days)
+
+    def _mark(self, link: Linked, name: str, reason: str) -> None:
+        """Leave an extension as it is, and have its link say since when it is to be deleted, and why."""
+        self._leaving += 1
+        leaving = Leaving(link.leaving.since or self._moment().isoformat(timespec="seconds"), reason)
+        if leaving == link.leaving:
+            return
+        self._skips.append(
+            Operation(
+                kind="skip",
+                object_id=link.object_id,
+                name=name,
+                user_principal_name=link.user_principal_name,
+                number=link.number,
+                pbx_id=link.pbx_id,
+                reason=forecast(leaving, self._rules.delete_grace_days),
+                leaving=leaving,
+            )
+        )
+
+    def _moment(self) -> datetime.datetime:
+        if self._data.now is None:
+            raise ValueError("days of grace cannot be planned without the moment of the run")
+        return self._data.now
 
     def _vacate(self, extension: Extension) -> None:
         """A deleted extension leaves its number, its address and its place to others of the same plan."""
@@ -236,16 +282,23 @@ class _Planner:
         extension = self._homes[user.id]
         current = _current(extension, link)
         differing = _differing(current, fields)
-        is_remembered = link.written == fields and link.number == extension.number
+        is_written = link.written == fields and link.number == extension.number
+        is_remembered = is_written and _is_named(link, user) and not link.leaving.since
         if not differing and is_remembered and is_blocked:
             self._skip(user, notes[-1], number=extension.number, pbx_id=extension.pbx_id)
             return
         if not differing and is_remembered:
             self._unchanged += 1
             return
-        if not differing:
+        if differing and link.leaving.since:
+            notes = (*notes, BACK)
+        if not differing and link.leaving.since:
+            reason = BACK
+        elif not differing and not is_written:
             # Written by a run that could not record it, or by hand: what the link remembers has to follow.
             reason = "The PBX has these values already; noted."
+        elif not differing:
+            reason = "The name in Entra changed; noted."
         elif all(link.written.get(name, "") == fields[name] for name in differing):
             reason = "Changed by hand on the PBX; put right."
         else:
@@ -293,9 +346,9 @@ class _Planner:
                 reason = "Its extension was deleted on the PBX; it is created again with its number."
                 self._plan_numbered(user, desired(user), link.number, reason)
             elif user.id in begun:
-                self._plan_numbered(
-                    user, desired(user), begun[user.id], "Its creation was interrupted and is repeated."
-                )
+                reason = "Its creation was interrupted and is repeated."
+                any_number = self._rules.number.kind == "sequential"
+                self._plan_numbered(user, desired(user), begun[user.id], reason, any_number=any_number)
             else:
                 fresh.append(user)
         for user in fresh:
@@ -319,14 +372,14 @@ class _Planner:
             if not (link.released or object_id in self._homes or object_id in self._forgotten)
         }
 
-    def _plan_numbered(self, user: User, want: Desired, number: str, reason: str) -> None:
+    def _plan_numbered(self, user: User, want: Desired, number: str, reason: str, *, any_number: bool = False) -> None:
         """Create an extension with a number that is the user's already, if nobody else took it on the PBX."""
         if not self._is_address_free(user, want):
             return
         if number in self._on_pbx:
             self._skip(user, f"Its extension is gone from the PBX, and the number {number} belongs to another one now.")
         elif self._has_room(user):
-            self._create(user, want, number, reason)
+            self._create(user, want, number, reason, any_number=any_number)
 
     def _plan_new(self, user: User, want: Desired) -> None:
         if not self._is_address_free(user, want) or not self._has_room(user):
@@ -339,7 +392,7 @@ class _Planner:
         if free is None:
             self._skip(user, f"There is no free number from {rule.start} upward.")
         else:
-            self._create(user, want, free, "New user; the first free number.")
+            self._create(user, want, free, "New user; the first free number.", any_number=True)
 
     def _create_with_property(self, user: User, want: Desired, name: str) -> None:
         number = number_from(user, name)
@@ -377,17 +430,16 @@ class _Planner:
         if link is not None and link.number not in self._on_pbx:
             self._numbers.give_back(link.number)
 
-    def _create(self, user: User, want: Desired, number: str, reason: str) -> None:
+    def _create(self, user: User, want: Desired, number: str, reason: str, *, any_number: bool = False) -> None:
         fields = want.fields()
         self._numbers.take(number)
         self._free = None if self._free is None else self._free - 1
         if want.email_addr:
             self._emails[want.email_addr.casefold()] = _Owner(user.id, number)
-        self._creations.append(
-            self._operation(
-                "create", user, reason, number=number, after=fields, fields=fields, notes=want.notes, pbx_id=None
-            )
+        operation = self._operation(
+            "create", user, reason, number=number, after=fields, fields=fields, notes=want.notes, pbx_id=None
         )
+        self._creations.append(msgspec.structs.replace(operation, any_number=any_number))
 
     def _has_room(self, user: User) -> bool:
         if self._free is None or self._free > 0:
@@ -428,7 +480,12 @@ class _Planner:
         return display_name(user) if user is not None else (link.name if link is not None else object_id)
 
     def _skip(self, user: User, reason: str, *, number: str = "", pbx_id: int | None = None) -> None:
-        self._skips.append(self._operation("skip", user, reason, number=number, pbx_id=pbx_id))
+        """Leave a user out. Only somebody wanted is left out in spite of a link, so a mark on it has had its day."""
+        link = self._active_link(user.id)
+        operation = self._operation("skip", user, reason, number=number, pbx_id=pbx_id)
+        if link is not None and link.leaving.since:
+            operation = msgspec.structs.replace(operation, leaving=Leaving(), notes=(BACK,))
+        self._skips.append(operation)
 
     def _operation(
         self,
@@ -475,6 +532,11 @@ def _known_extensions(data: UsersInput) -> Mapping[int, Extension]:
         for link in data.links.values()
         if not link.released
     }
+
+
+def _is_named(link: Linked, user: User) -> bool:
+    """Whether a link calls its user as Entra does, for those who read lists."""
+    return (link.name, link.user_principal_name) == (display_name(user), user.user_principal_name or "")
 
 
 def _current(extension: Extension | None, link: Linked | None) -> dict[str, str]:

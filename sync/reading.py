@@ -13,7 +13,7 @@ from store.document import Users
 from store.links import Link, LinkStore
 from sync.fields import desired
 from sync.intents import settle
-from sync.plan import Extension, Inventory, Linked
+from sync.plan import Extension, Inventory, Leaving, Linked
 from sync.planner import UsersInput, needs_inventory
 
 
@@ -160,6 +160,7 @@ def _linked(link: Link) -> Linked:
         user_principal_name=link.user_principal_name,
         written=link.written,
         released=link.state == "released",
+        leaving=Leaving(link.leaving_since, link.leaving_reason),
     )
 
 

@@ -20,6 +20,7 @@ from store.health import Health, PbxFacts
 from store.leases import DURATION, Holder, Lease
 from store.links import Kind
 from store.runs import FINISHED, Run
+from sync import batches
 from sync.applying import IntentBook, decode_intents
 from sync.connection import Connection
 from sync.faults import NotReady, explain
@@ -144,6 +145,7 @@ class Execution:
                     is_full=journal.run.mode == "full" and journal.run.object_id is None,
                 ),
             )
+            batch = await batches.opened(connection) if lease is not None and journal.run.object_id is None else None
             stages = [STAGES[kind](context) for kind in kinds]
             for stage in stages:
                 if not await self._do(stage, lease):
@@ -154,6 +156,8 @@ class Execution:
                 await journal.finish(f"Nothing was changed; a run would do: {summary(journal.run.counts)}")
                 return False
             await self._keep_groups(context, stages)
+            if batch is not None:
+                await batches.consume(connection, batch, *_seen(context, stages), self._now())
             expiry = await self._expiry(settings, graph, health)
             capacity = await self._capacity(pbx) or capacity
             await self._remember(context, stages, _facts(facts, capacity, journal.stamp()), expiry)
@@ -259,6 +263,16 @@ class Execution:
         log.log(level, "Run %s ended: %s", run.id, fault.message, exc_info=error if policy == "bug" else None)
         await self._journal.end("failed", f"{fault.message[:1].upper()}{fault.message[1:]}.", fault=fault)
         await self._connection.failed(policy, fault, self._now(), self._journal.run)
+
+
+def _seen(context: Context, stages: list[Stage]) -> tuple[set[str], list[Kind]]:
+    """The object ids that were read from Graph, and the kinds that were read at all."""
+    ids = {object_id for stage in stages for object_id in stage.seen_ids()}
+    kinds = [stage.kind for stage in stages]
+    if context.groups.was_read:
+        ids |= context.groups.entry_ids()
+        kinds.append("groups")
+    return ids, kinds
 
 
 def enabled_kinds(settings: Settings) -> list[Kind]:

@@ -19,6 +19,7 @@ from store.secrets import SecretName
 from store.settings import Stored
 from store.tables import Tables, open_tables
 from sync.connection import Connection, needed_secrets
+from sync.messages import Message
 from sync.running import LEASE_NAME, Execution, active_kinds, enabled_kinds
 from sync.schedule import next_due
 from sync.stage import HELD
@@ -36,16 +37,6 @@ and then sees what it did."""
 RECENT = 50
 REQUEUES = 5
 GIVEN_UP = "The run was interrupted again and again; it was given up."
-
-
-class Message(msgspec.Struct, frozen=True):
-    """A message of the queue ``sync-requests``: execute this run."""
-
-    connection: str
-    run: str
-
-    def encode(self) -> str:
-        return msgspec.json.encode(self).decode()
 
 
 class Conflict(Exception):

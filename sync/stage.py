@@ -2,7 +2,7 @@
 
 import datetime
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 import msgspec
@@ -97,6 +97,10 @@ class Stage(ABC):
     def explain(self, object_id: str) -> list[Step]:
         """The steps of a run about one object; none for a stage that is not about it."""
         return []
+
+    def seen_ids(self) -> Collection[str]:
+        """The object ids that were read from Graph."""
+        return ()
 
     def remark(self) -> str:
         """What the run's message has to say besides its counts."""

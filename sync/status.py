@@ -13,7 +13,9 @@ from store.runs import Run
 from store.secrets import SecretName
 from sync.connection import Connection
 from sync.faults import MISSING_SECRETS
+from sync.running import active_kinds
 from sync.service import missing_secrets, next_run_at
+from sync.subscriptions import View, overview, unreachable
 
 type State = Literal["not_connected", "connected", "paused", "disabled", "needs_attention"]
 
@@ -73,7 +75,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     last_full_success: str | None
     counts: dict[str, int]
     """Linked objects by kind."""
-    subscriptions: list[str]
+    subscriptions: list[View]
+    """Graph's change notifications."""
+    warnings: list[str]
+    """What deserves a look and stops nothing."""
     secret_expiry: SecretExpiry | None
     pbx: PbxStatus
     capacity: CapacityStatus | None
@@ -95,11 +100,17 @@ async def read_status(connection: Connection, now: datetime.datetime) -> Status:
         next_run=_stamp(next_run_at(settings, health, now)),
         last_full_success=health.last_full_success,
         counts={"users": health.counts.get("users", 0), "groups": health.counts.get("groups", 0)},
-        subscriptions=[],
+        subscriptions=await overview(connection),
+        warnings=_warnings(connection, settings, health),
         secret_expiry=_expiry(health, now),
         pbx=_pbx(settings, health),
         capacity=_capacity(health),
     )
+
+
+def _warnings(connection: Connection, settings: Settings, health: Health) -> list[str]:
+    silent = unreachable(connection.environment)
+    return [f"{silent} Changes are found by the poll."] if silent and active_kinds(settings, health) else []
 
 
 async def _missing(connection: Connection, settings: Settings) -> tuple[list[SecretName], list[Reason]]:

@@ -46,6 +46,8 @@ class TenantGroups:
         """Groups whose users were loaded from the mirror."""
         self.retry: frozenset[str] = frozenset()
         """Object ids of groups and users that an earlier run left to be looked at."""
+        self.is_followed = False
+        """The run is about users as well, and looks at those who entered or left the groups of their scope."""
 
     @property
     def was_read(self) -> bool:
@@ -60,6 +62,10 @@ class TenantGroups:
     def complete(self) -> bool:
         """All groups were read anew; nothing is known of who was in which group before."""
         return self._round is not None and self._round.complete
+
+    def entry_ids(self) -> set[str]:
+        """The groups that Graph had entries about, as read."""
+        return {entry.id for entry in self._round.entries} if self._round is not None else set()
 
     @property
     def groups(self) -> Mapping[str, DirectoryGroup]:
@@ -84,12 +90,10 @@ class TenantGroups:
         """Read what changed, or everything. Only a round that was read to its very end counts: anything less raises."""
         if self._round is not None:
             return
-        cursor = None if self._is_full else await self._cursors.load(CURSOR)
-        if cursor is not None and cursor.selected == SELECTED and cursor.scope == self._mark:
-            self.retry = frozenset(cursor.retry)
-            self._round = await _read(self._graph, cursor.link)
-        else:
-            self._round = await _read(self._graph, None)
+        cursor = await self._cursors.load(CURSOR)
+        self.retry = frozenset() if cursor is None else frozenset(cursor.retry)
+        is_good = cursor is not None and cursor.selected == SELECTED and cursor.scope == self._mark
+        self._round = await _read(self._graph, cursor.link if cursor and is_good and not self._is_full else None)
 
     async def open(self) -> None:
         """Read, and put what was read and the mirror together. Not needed when nothing happened."""
@@ -124,13 +128,17 @@ class TenantGroups:
         tree = Tree(self._merged.groups)
         return {group_id: tree.users(group_id) for group_id in wanted}
 
-    async def members_before(self, group_ids: Iterable[str]) -> frozenset[str]:
-        """The users who were in any of these groups when the last run had done its work."""
+    async def moved(self, group_ids: Iterable[str]) -> frozenset[str] | None:
+        """The users who entered or left these groups, taken together, since the last run had done its work; ``None``
+        when it is not known who was in them then."""
         await self.open()
-        wanted = list(group_ids)
+        if self.complete:
+            return None
+        wanted = [group_id.lower() for group_id in group_ids]
         await self._load(Tree(self._known).within(wanted))
-        tree = Tree(self._known)
-        return frozenset[str]().union(*(tree.users(group_id) for group_id in wanted))
+        before = Tree(self._known)
+        now = await self.members(wanted)
+        return frozenset[str]().union(*now.values()) ^ frozenset[str]().union(*map(before.users, wanted))
 
     def containing(self, group_ids: Iterable[str]) -> frozenset[str]:
         """The groups that contain one of these, directly or not, and these themselves."""

@@ -1,7 +1,7 @@
 """Users in a run: what is read, planned and kept."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -14,6 +14,8 @@ from store.runs import RunItem, Step
 from sync.applying import Writer
 from sync.explain import explain_user
 from sync.faults import NotReady
+from sync.guard import forewarn
+from sync.numbers import Numbers
 from sync.planner import UsersInput, plan_users
 from sync.reading import Directory, Gathered, gather, linked_count, read_directory, read_one
 from sync.stage import RETRY_LIMIT, Context, Stage
@@ -35,6 +37,7 @@ class UserStage(Stage):
         super().__init__(context)
         self._directory: Directory
         self._gathered: Gathered
+        self._forewarning = ""
 
     async def prepare(self) -> None:
         context = self.context
@@ -73,6 +76,7 @@ class UserStage(Stage):
         scope, groups = self.context.settings.users.scope, self.context.groups
         if scope.kind != "groups":
             return None
+        groups.is_followed = True
         await groups.open()
         wanted = [group_id.lower() for group_id in scope.group_ids]
         for group_id in wanted:
@@ -110,16 +114,12 @@ class UserStage(Stage):
         is not known who was in them before."""
         if members is None:
             return frozenset()
-        groups = self.context.groups
-        if groups.complete:
-            return None
-        before = await groups.members_before(
-            group_id.lower() for group_id in self.context.settings.users.scope.group_ids
-        )
-        return members ^ before
+        return await self.context.groups.moved(self.context.settings.users.scope.group_ids)
 
     def _plan(self, data: UsersInput) -> None:
         """The plan, and what of it the guard holds. Nothing else in the plan counts on what is held."""
+        decided = self.context.approved.union(self.context.health[0].waiting("users"))
+        data = msgspec.structs.replace(data, now=self.context.now(), decided=decided)
         self.plan = plan_users(data)
         linked = sum(not link.released for link in data.links.values())
         if not data.complete:
@@ -128,6 +128,7 @@ class UserStage(Stage):
         self.held = self.guard(self.plan, linked=linked, is_empty=is_empty)
         if self.held.object_ids:
             self.plan = plan_users(msgspec.structs.replace(data, held=self.held.object_ids))
+        self._forewarning = forewarn(self.plan, linked, self.context.settings.guard)
         going = [operation for operation in self.plan.operations if operation.object_id not in self.held.object_ids]
         self.context.moved = frozenset(one.object_id for one in going if one.kind in MOVING)
         if self.context.journal.run.preview:
@@ -149,7 +150,18 @@ class UserStage(Stage):
 
     def numbers(self) -> dict[str, int]:
         plan = self.plan
-        return {"read": plan.read, "unchanged": plan.unchanged, "out_of_scope": plan.out_of_scope}
+        return {
+            "read": plan.read,
+            "unchanged": plan.unchanged,
+            "out_of_scope": plan.out_of_scope,
+            "leaving": plan.leaving,
+        }
+
+    def remark(self) -> str:
+        return self._forewarning
+
+    def seen_ids(self) -> Collection[str]:
+        return self._directory.users.keys()
 
     def links(self) -> dict[str, Link]:
         return self._gathered.links
@@ -166,8 +178,18 @@ class UserStage(Stage):
             fence=lease.fence,
             welcome=context.settings.users.send_welcome_email,
             is_read=self._gathered.data.inventory is not None,
+            numbers=self._spare_numbers(),
+            book=context.book,
             now=context.now,
         )
+
+    def _spare_numbers(self) -> Numbers:
+        """Numbers that neither an extension, nor a link, nor this plan has: for a create whose own is taken meanwhile."""
+        data = self._gathered.data
+        extensions = data.inventory.extensions.values() if data.inventory is not None else ()
+        taken = {operation.number for operation in self.plan.operations}
+        taken |= {link.number for link in data.links.values()} | {extension.number for extension in extensions}
+        return Numbers(taken, data.rules.number.start)
 
     def explain(self, object_id: str) -> list[Step]:
         return explain_user(self._gathered.data, self.plan, self.held, object_id)
@@ -196,7 +218,7 @@ def scope_mark(settings: Settings) -> str:
     """A fingerprint of the rules that decide about users who did not change: when they do, everything is read."""
     users = settings.users
     decisive = (settings.microsoft.tenant_id, settings.pbx.fqdn, users.scope, users.delete_when, users.number,
-                users.delete_out_of_scope, users.associate_by_email)  # fmt: skip
+                users.delete_out_of_scope, users.delete_grace_days, users.associate_by_email)  # fmt: skip
     return hashlib.sha256(msgspec.json.encode(decisive)).hexdigest()[:16]
 
 

@@ -10,9 +10,18 @@ from pbx.errors import Conflict, LimitReached, OutcomeUnknown, PbxError, Retry
 from pbx.models import NewExtension
 from store.links import Kind, Link
 from store.runs import Outcome, RunItem
-from sync.applying import Done, pbx_id_of, planned_item
+from sync.applying import Done, IntentBook, pbx_id_of, planned_item
+from sync.numbers import Numbers
 from sync.passwords import new_password
 from sync.plan import Operation
+
+
+OTHER_NUMBERS = 3
+"""How many more numbers a create tries when its own is taken."""
+
+
+class NumberTaken(Conflict):
+    """The number of a create has been given to another extension since the PBX was read."""
 
 
 class UserWriter:
@@ -29,6 +38,8 @@ class UserWriter:
         fence: int,
         welcome: bool,
         is_read: bool,
+        numbers: Numbers,
+        book: IntentBook,
         now: Callable[[], datetime.datetime],
     ) -> None:
         self._pbx = pbx
@@ -38,6 +49,9 @@ class UserWriter:
         self._welcome = welcome
         self._is_read = is_read
         """The plan was made with all extensions of the PBX at hand."""
+        self._numbers = numbers
+        """What is still free when a create finds its number taken."""
+        self._book = book
         self._now = now
         self._full = False
         self._strangers: frozenset[str] = frozenset()
@@ -46,10 +60,13 @@ class UserWriter:
         """Find the objects whose extension id means another extension now, after a factory reset or a restored backup.
 
         A delete is for good, so each is read once more right before; an update only where the plan was made without
-        reading the PBX.
+        reading the PBX, and something is written.
         """
-        kinds = {"delete"} if self._is_read else {"delete", "update"}
-        touched = {pbx_id_of(operation): operation for operation in chunk if operation.kind in kinds}
+        touched = {
+            pbx_id_of(operation): operation
+            for operation in chunk
+            if operation.kind == "delete" or (operation.kind == "update" and operation.after and not self._is_read)
+        }
         found = await self._pbx.details(list(touched)) if touched else []
         self._strangers = frozenset(
             touched[extension.id].object_id
@@ -72,7 +89,7 @@ class UserWriter:
             case "release":
                 return Done(self._item(operation, "done"), save=self._released(operation))
             case _:
-                return Done(self._item(operation, "skipped"))
+                return Done(self._item(operation, "skipped"), save=self._marked(operation))
 
     def intent(self, operation: Operation) -> Link:
         return msgspec.structs.replace(self._link(operation, None), state="intent")
@@ -80,6 +97,34 @@ class UserWriter:
     async def _create(self, operation: Operation) -> Done:
         if self._full:
             return self._no_room(operation)
+        try:
+            created, pbx_id = await self._numbered(operation)
+        except LimitReached:
+            self._full = True
+            return self._no_room(operation)
+        return await self._welcomed(created, pbx_id)
+
+    async def _numbered(self, operation: Operation) -> tuple[Operation, int]:
+        """Create, with another free number where the own one was taken meanwhile and any would do."""
+        for _ in range(OTHER_NUMBERS):
+            try:
+                return await self._made(operation)
+            except NumberTaken:
+                other = self._numbers.first_free() if operation.any_number else None
+                if other is None:
+                    raise
+            operation = await self._renumbered(operation, other)
+        return await self._made(operation)
+
+    async def _renumbered(self, operation: Operation, number: str) -> Operation:
+        """The same create with another number, noted like the first one before it is sent."""
+        words = f"The number {operation.number} was given to another extension meanwhile; {number} was tried next."
+        renumbered = msgspec.structs.replace(operation, number=number, notes=(*operation.notes, words))
+        await self._book.begin(self.kind, [self.intent(renumbered)])
+        return renumbered
+
+    async def _made(self, operation: Operation) -> tuple[Operation, int]:
+        """The operation as it was carried out, and the id of the extension."""
         forbidden = [operation.number, operation.fields["first_name"], operation.fields["last_name"]]
         new = NewExtension(
             number=operation.number,
@@ -88,29 +133,24 @@ class UserWriter:
             fields=operation.fields,
         )
         try:
-            pbx_id = await self._pbx.create_extension(new)
-        except LimitReached:
-            self._full = True
-            return self._no_room(operation)
+            return operation, await self._pbx.create_extension(new)
         except (Retry, Conflict) as error:
             # Sent, and perhaps carried out: the PBX is read again before anything else.
-            adopted = await self._adopt(operation)
-            if adopted is None:
+            row = await self._pbx.find_by_number(operation.number)
+            if row is None:
                 raise
-            pbx_id = adopted
-            operation = msgspec.structs.replace(
-                operation, notes=(*operation.notes, f"Found on the PBX after its answer was lost ({error}).")
-            )
-        return await self._welcomed(operation, pbx_id)
+            if not await self._is_ours(row.id, operation):
+                if isinstance(error, Conflict):
+                    words = f"the number {operation.number} has been given to another extension meanwhile"
+                    raise NumberTaken(words, error.errcode) from error
+                raise
+            words = f"Found on the PBX after its answer was lost ({error})."
+            return msgspec.structs.replace(operation, notes=(*operation.notes, words)), row.id
 
-    async def _adopt(self, operation: Operation) -> int | None:
-        """The id of the extension that this create made after all; ``None`` if there is none."""
-        row = await self._pbx.find_by_number(operation.number)
-        if row is None:
-            return None
-        details = await self._pbx.details([row.id])
-        is_ours = bool(details) and details[0].fields() == {**details[0].fields(), **operation.fields}
-        return row.id if is_ours else None
+    async def _is_ours(self, pbx_id: int, operation: Operation) -> bool:
+        """Whether an extension with the number of a create is what the create made after all."""
+        details = await self._pbx.details([pbx_id])
+        return bool(details) and details[0].fields() == {**details[0].fields(), **operation.fields}
 
     async def _welcomed(self, operation: Operation, pbx_id: int) -> Done:
         notes = operation.notes
@@ -182,10 +222,17 @@ class UserWriter:
             user_principal_name=operation.user_principal_name,
             written=operation.fields,
             associated=operation.kind == "associate" or self._was_associated(operation),
-            changed_at=self._now().isoformat(timespec="seconds"),
+            changed_at=self._changed_at(operation),
             run_id=self._run_id,
             fence=self._fence,
         )
+
+    def _changed_at(self, operation: Operation) -> str:
+        """Now, except for an update that wrote nothing to the PBX."""
+        link = self._known.get(operation.object_id)
+        if link is not None and operation.kind == "update" and not operation.after:
+            return link.changed_at
+        return self._now().isoformat(timespec="seconds")
 
     def _was_associated(self, operation: Operation) -> bool:
         link = self._known.get(operation.object_id)
@@ -193,7 +240,18 @@ class UserWriter:
 
     def _released(self, operation: Operation) -> Link | None:
         link = self._known.get(operation.object_id)
-        return None if link is None else msgspec.structs.replace(link, state="released", run_id=self._run_id)
+        if link is None:
+            return None
+        return msgspec.structs.replace(link, state="released", leaving_since="", leaving_reason="", run_id=self._run_id)
+
+    def _marked(self, operation: Operation) -> Link | None:
+        """The link with the mark that a skip gives it, or takes from it; ``None`` when it does neither."""
+        link, leaving = self._known.get(operation.object_id), operation.leaving
+        if link is None or leaving is None:
+            return None
+        return msgspec.structs.replace(
+            link, leaving_since=leaving.since, leaving_reason=leaving.reason, run_id=self._run_id
+        )
 
     def _item(self, operation: Operation, outcome: Outcome, *, reason: str = "") -> RunItem:
         item = planned_item(operation, outcome, self.kind)

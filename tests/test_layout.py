@@ -1,12 +1,39 @@
 """The house rules that tools do not check: what the triggers may import, and what is deployed."""
 
 import ast
+import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from local.azurite import Azurite
+
 ROOT = Path(__file__).resolve().parents[1]
+
+RECEIVE = """
+import asyncio, sys, function_app
+import msgspec
+from store.subscriptions import Subscription, SubscriptionStore
+from sync import notifications
+
+async def main():
+    bridge = function_app._bridge()
+    connection = bridge.connection("layout")
+    base = await connection.settings.load()
+    users = msgspec.structs.replace(base.settings.users, enabled=True)
+    await connection.settings.save(msgspec.structs.replace(base.settings, users=users), base)
+    record = Subscription(resource="users", state="live", id="one", client_state="s" * 43)
+    await SubscriptionStore(connection.tables, connection.id).save(record)
+    items = [{"subscriptionId": "one", "clientState": "s" * 43, "resource": f"Users/{n}"} for n in range(10)]
+    body = msgspec.json.encode({"value": items})
+    outcome = await notifications.receive_directory(connection, {}, body, bridge.now())
+    await bridge.close()
+    print(outcome.status, len(outcome.messages), [name for name in HEAVY if name in sys.modules])
+
+asyncio.run(main())
+"""
 
 
 def test_the_triggers_import_rooms_and_nothing_beneath_them() -> None:
@@ -30,6 +57,17 @@ def test_importing_the_app_imports_nothing_heavy() -> None:
     code = f"import sys, function_app; print([name for name in {heavy!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)  # noqa: S603
     assert done.stdout.strip() == "[]"
+
+
+async def test_receiving_notifications_and_asking_for_a_run_imports_nothing_heavy(azurite: Azurite) -> None:
+    heavy = ("msgraph", "azure.identity", "jinja2", "jsonschema", "azure.keyvault.secrets", "cryptography.x509")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RECEIVE.replace("HEAVY", repr(heavy)), cwd=ROOT,
+        env={**os.environ, "AzureWebJobsStorage": azurite.connection_string},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    output, errors = await process.communicate()
+    assert output.decode().strip() == "202 1 []", errors.decode()
 
 
 def test_what_is_not_deployed_is_named() -> None:

@@ -155,6 +155,21 @@ async def test_a_create_whose_answer_is_lost_makes_one_extension(world: World, k
     assert (await world.run()).requests["pbx_writes"] == 0
 
 
+async def test_an_extension_whose_second_creation_did_not_happen_is_not_called_created(world: World) -> None:
+    await world.secrets()
+    await world.enable()
+    await world.run()
+    link = next(link for link in await world.links() if not link.associated)
+    world.remove_extension(link.number)
+    world.pbx.faults.append(Fault("drop", path=CREATE, times=None))
+    assert (await world.run()).counts["create.failed"] == 1
+    world.pbx.faults.clear()
+    run = await world.run()
+    [item] = [item for item in await world.items(run) if item.operation == "create"]
+    assert (item.outcome, item.extension, item.pbx_id) == ("done", link.number, world.extensions()[link.number]["id"])
+    assert "created again with its number" in item.reason
+
+
 async def test_what_does_not_fit_the_licence_is_skipped_with_that_reason(world: World) -> None:
     await world.secrets()
     await world.enable()

@@ -1,81 +1,24 @@
-"""A run that is killed at any point, and executed again: the end is as if nothing had happened.
+"""A run that is killed at any point, and executed again: the end is as if nothing had happened."""
 
-A kill is simulated at every request that the run makes of storage, the Key Vault, Graph or the PBX, right before it is
-sent and right after it was carried out but not answered. From then on the process is dead: no request of its gets
-through, not even those that clean up.
-"""
-
-import datetime
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
 
-from graph.client import Graph
 from local.azurite import Azurite
 from local.microsoft import MicrosoftEmulator
 from local.pbx.emulator import PbxEmulator
 from local.sample import generate_tenant
 from local.tls import ServerCertificate
-from pbx.client import Pbx
-from store.secrets import SecretStore
-from store.tables import Tables
-from sync.service import Message, request_run
+from sync.service import request_run
+from tests.engine.doom import Doom, doomed, is_killed
 from tests.engine.world import PBX_CLIENT_ID, PBX_SECRET, World
-
-DOORS: list[tuple[type, str]] = [
-    (Tables, "get_timed"),
-    (Tables, "_page"),
-    (Tables, "_single"),
-    (Tables, "delete"),
-    (Pbx, "_send"),
-    (Graph, "_send"),
-    (SecretStore, "read"),
-]
-"""Everything that leaves the process goes through one of these."""
-
-
-class Killed(BaseException):
-    """The process is gone; nothing catches this."""
-
-
-class Doom:
-    """Lets so many requests through, and then nothing any more."""
-
-    def __init__(self) -> None:
-        self.left: int | None = None
-        self.after_the_fact = False
-        self.passed = 0
-
-    async def meet(self, request: Callable[[], Awaitable[Any]]) -> Any:
-        if self.left is None:
-            self.passed += 1
-            return await request()
-        if self.left > 0:
-            self.left -= 1
-            return await request()
-        if self.left == 0 and self.after_the_fact:
-            self.left = -1
-            await request()
-        raise Killed
 
 
 @pytest.fixture
 def doom(monkeypatch: pytest.MonkeyPatch) -> Doom:
-    doom = Doom()
-
-    def guarded(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        async def method(*arguments: Any, **options: Any) -> Any:
-            return await doom.meet(lambda: original(*arguments, **options))
-
-        return method
-
-    for owner, name in DOORS:
-        monkeypatch.setattr(owner, name, guarded(getattr(owner, name)))
-    # A dead process keeps its lease; the next one finds it run out.
-    monkeypatch.setattr("store.leases.DURATION", datetime.timedelta(seconds=-5))
-    return doom
+    return doomed(monkeypatch)
 
 
 @pytest.fixture
@@ -118,21 +61,21 @@ async def prepare(world: World) -> tuple[Any, Any]:
     return world.microsoft.state(), world.pbx.state()
 
 
-async def store_content(world: World) -> list[tuple[str, list[Any]]]:
-    """All rows of this connection, to be put back."""
+async def store_content(world: World) -> list[tuple[str, str, list[Any]]]:
+    """All rows of this connection, to be put back: the table, the partition, the rows."""
     content = []
     for table, partition in (
-        ("settings", world.id), ("links", f"{world.id}-users"), ("cursors", world.id), ("tokens", world.id),
+        ("settings", world.id), ("links", f"{world.id}-users"), ("links", f"{world.id}-groups"), ("groups", world.id),
+        ("cursors", world.id), ("tokens", world.id),
     ):  # fmt: skip
-        rows = [row async for row in world.bridge.connection(world.id).tables.query(table, partition)]
-        content.append((table, rows))
+        rows = [row async for row in world.connection.tables.query(table, partition)]
+        content.append((table, partition, rows))
     return content
 
 
-async def put_back(world: World, content: list[tuple[str, list[Any]]]) -> None:
+async def put_back(world: World, content: list[tuple[str, str, list[Any]]]) -> None:
     tables = world.connection.tables
-    for table, rows in content:
-        partition = f"{world.id}-users" if table == "links" else world.id
+    for table, partition, rows in content:
         keep = {row.key for row in rows}
         for row in [row async for row in tables.query(table, partition)]:
             if row.key not in keep:
@@ -186,12 +129,3 @@ async def test_killed_at_any_request_and_executed_again_the_end_is_the_same(
         ]
         extra = [number for number in created if created.count(number) > 2]
         assert not extra
-
-
-async def is_killed(world: World, message: Message) -> bool:
-    """Execute; whether the process died before its end."""
-    try:
-        await world.execute(message)
-    except (Killed, BaseExceptionGroup):
-        return True
-    return False

@@ -4,7 +4,8 @@ import datetime
 from typing import Any
 
 from local.sample import CLIENT_SECRET
-from sync.service import Message, decide, request_run, store_secret, tick
+from sync.messages import Message
+from sync.service import decide, request_run, store_secret, tick
 from sync.status import read_status
 from tests.engine.world import PBX_SECRET, World
 

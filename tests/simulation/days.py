@@ -13,8 +13,9 @@ from local.tls import ServerCertificate
 from store.errors import StoreError
 from store.runs import Run
 from sync.applying import decode_intents
+from sync.messages import Message
 from sync.running import LEASE_NAME
-from sync.service import Conflict, Message, Mode, decide, request_run, store_secret, tick
+from sync.service import Conflict, Mode, decide, request_run, store_secret, tick
 from tests.engine.world import PBX_SECRET
 from tests.simulation import changes, weather
 from tests.simulation.invariants import LAWS, Law, violations
@@ -26,11 +27,16 @@ WARINESS = datetime.timedelta(minutes=25)
 MODES: tuple[Mode, ...] = ("incremental", "incremental", "full")
 
 
+def repeat(seed: int, days: int) -> str:
+    """How to see the same days again."""
+    return f"See it again: make simulate SEED={seed} DAYS={max(days, 1)} SEEDS=1"
+
+
 class Broken(Exception):
     """A law was broken. The text is the whole story up to there."""
 
     def __init__(self, seed: int, day: int, story: list[str], found: list[str]) -> None:
-        super().__init__("\n".join([f"Seed {seed}, day {day}:", *story, "", "BROKEN:", *found]))
+        super().__init__("\n".join([f"Seed {seed}, day {day}:", *story, "", "BROKEN:", *found, "", repeat(seed, day)]))
         self.found = found
 
 
@@ -209,7 +215,14 @@ class Simulation:
 
     async def _deadly(self) -> None:
         """A run that is killed, and executed again; or left until it is found."""
-        self._tell(weather.kill(self._stage.gate, self._chance))
+        create, update, delete = weather.WRITES
+        behind, change = self._chance.choice(
+            [("", changes.edit), (create, changes.hire), (create, changes.hire), (update, changes.edit),
+             (delete, changes.fire)]
+        )  # fmt: skip
+        for _ in range(self._chance.randint(1, 4)):
+            self._in_entra(change)
+        self._tell(weather.kill(self._stage.gate, self._chance, behind))
         await self._ask("a run to be killed", self._chance.choice(MODES), clean=False)
 
     async def _locked_out(self) -> None:
@@ -377,7 +390,8 @@ class Simulation:
         self._last = ran
         if ran.run.preview:
             return
-        self._up_to_date |= ran.is_clean_success
+        has_failed = any(item.outcome == "failed" for item in ran.items)
+        self._up_to_date = (self._up_to_date or ran.is_clean_success) and not has_failed
         if ran.is_clean_full:
             self._touched.clear()
             self._rearranged = False
@@ -399,7 +413,10 @@ class Simulation:
         self._seen = Snapshot(
             extensions=self._extensions(),
             links={link.object_id: link for link in await self._world.links()},
-            intents={one.number: one.object_id for one in decode_intents(await connection.leases.note(LEASE_NAME))},
+            intents={
+                intent.link.number: intent.link.object_id
+                for intent in decode_intents(await connection.leases.note(LEASE_NAME))
+            },
             cursor=await connection.cursors.load("users"),
             counted=health.counts.get("users", 0),
             held=frozenset(health.held),

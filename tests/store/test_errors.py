@@ -1,5 +1,6 @@
 """The Azure libraries' errors never leave the room."""
 
+import datetime
 import inspect
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -8,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 from azure.core import exceptions as azure
 
+from store.changes import Announced, Batch, ChangeStore, Event, Fired, PbxEvent, PbxEventStore
 from store.cursors import Cursor, CursorStore
 from store.document import Settings
 from store.environment import Environment, StorageAccount
@@ -18,11 +20,14 @@ from store.links import Link, LinkStore
 from store.runs import Run, RunItem, RunStore
 from store.secrets import SecretStore
 from store.settings import SettingsStore, Stored
+from store.subscriptions import Subscription, SubscriptionStore
 from store.tables import Row, Tables, Write
 from store.tokens import TokenStore
 
 ENVIRONMENT = Environment(storage=StorageAccount())
 ROW = Row("p", "k", {}, 'W/"x"')
+EVENT = Event("users", "o", "m")
+NOW = datetime.datetime(2026, 3, 2, 9, tzinfo=datetime.UTC)
 LINK = Link(object_id="o")
 RUN = Run(id="r", what=[], mode="full", started_by="api", requested_at="")
 
@@ -52,7 +57,26 @@ CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
     CursorStore: {
         "load": lambda it: it.load("users"),
         "save": lambda it: it.save("users", Cursor(link="", selected="", scope="", made_at="")),
+        "update": lambda it: it.update("users", lambda old: old),
         "clear": lambda it: it.clear("users"),
+    },
+    ChangeStore: {
+        "add": lambda it: it.add([EVENT], NOW),
+        "batch": lambda it: it.batch(),
+        "mark_fired": lambda it: it.mark_fired(Fired("")),
+        "name_run": lambda it: it.name_run(Fired("")),
+        "remove": lambda it: it.remove(Batch((Announced("1", "", (EVENT,)),)), [], NOW),
+    },
+    PbxEventStore: {
+        "add": lambda it: it.add("1001", NOW),
+        "some": lambda it: it.some(1),
+        "remove": lambda it: it.remove([PbxEvent("1001", "", 'W/"x"')]),
+    },
+    SubscriptionStore: {
+        "all": lambda it: it.all(),
+        "save": lambda it: it.save(Subscription(resource="users")),
+        "update": lambda it: it.update("users", lambda old: old),
+        "remove": lambda it: it.remove("users"),
     },
     RunStore: {
         "create": lambda it: it.create(RUN),

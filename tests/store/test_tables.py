@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from azure.data.tables import TableEntity
 from hypothesis import given
 from hypothesis import strategies as st
 
 from local.azurite import ACCOUNT, KEY
 from store.environment import Environment, StorageAccount
 from store.errors import AlreadyExists, Changed, InvalidRecord, StoreError, StoreUnavailable
-from store.tables import Row, Tables, Value, Write, check_key, long_text, open_tables
+from store.tables import Row, Tables, Value, Write, _row, check_key, long_text, open_tables
 
 VERBS: dict[str, Callable[[Tables, str], Any]] = {
     "create": lambda tables, table: tables.create(table, Row("p", "a", {"n": 1})),
@@ -321,3 +322,10 @@ async def test_a_restart_of_the_storage_service_is_bridged(monkeypatch: pytest.M
 async def test_a_storage_account_that_does_not_answer_is_unavailable(dead_tables: Tables) -> None:
     with pytest.raises(StoreUnavailable, match="the table t cannot be reached"):
         await dead_tables.get("t", "p", "k")
+
+
+def test_columns_that_azure_answers_as_null_are_columns_that_are_not_there() -> None:
+    entity = TableEntity({"PartitionKey": "p", "RowKey": "k", "data": "text", "data_parts": None})
+    entity._metadata = {"etag": "e", "timestamp": None}  # type: ignore[typeddict-item]
+    row = _row(entity)
+    assert (row.values, row.text()) == ({"data": "text"}, "text")

@@ -153,7 +153,6 @@ WRONG: list[tuple[str, Any]] = [
     ("/users/number/start", True),
     ("/users/number/property", "displayName"),
     ("/users/delete_when/0", "bored"),
-    ("/groups/enabled", True),
     ("/groups/scope/group_types/0", "distribution"),
     ("/guard/max_deletions", -1),
     ("/guard/max_deletions", 2**70),
