@@ -72,7 +72,7 @@ class Ran(msgspec.Struct, frozen=True, kw_only=True):
     previous: "Ran | None" = None
     """The run before this one, when nothing changed between the two."""
     up_to_date: bool = False
-    """Nothing changed in Entra or in the rules since the last clean run."""
+    """Nothing changed in Entra or in the rules since the last clean run, and nothing failed."""
     spoken: str = ""
     """Everything that was logged or recorded."""
     sensitive: frozenset[str] = frozenset()

@@ -1,5 +1,6 @@
 """Where a simulation plays: a world for each seed, time that only it moves, and every request under watch."""
 
+import asyncio
 import contextlib
 import datetime
 import io
@@ -44,18 +45,22 @@ class Killed(BaseException):
 
 
 class Gate:
-    """Every request of the bridge passes here, until it is told otherwise.
+    """Every request of the bridge passes here, one at a time and in the order of asking, until it is told otherwise.
 
-    ``kill_after`` lets so many requests through, and then the process is dead. ``storage_fails_after`` lets so many
+    ``kill_after`` lets so many requests through, and then the process is dead; ``kill_behind`` counts only the requests
+    of this path on the PBX. ``storage_fails_after`` lets so many
     storage requests through; then ``storage_failures`` of them fail. ``carries_out`` says whether the first request
     that is hit is carried out nevertheless. ``at`` calls back before the request of that number.
     """
 
     def __init__(self) -> None:
+        # With two on their way at once the machine would decide which is the third, and not the seed.
+        self._turn = asyncio.Lock()
         self.open()
 
     def open(self) -> None:
         self.kill_after: int | None = None
+        self.kill_behind = ""
         self.storage_fails_after: int | None = None
         self.storage_failures = 0
         self.carries_out = False
@@ -71,9 +76,13 @@ class Gate:
         yield
         vars(self).update(planned)
 
-    async def meet(self, request: Callable[[], Awaitable[Any]], *, is_storage: bool) -> Any:
+    async def meet(self, request: Callable[[], Awaitable[Any]], *, is_storage: bool, path: str) -> Any:
+        async with self._turn:
+            return await self._meet(request, is_storage=is_storage, path=path)
+
+    async def _meet(self, request: Callable[[], Awaitable[Any]], *, is_storage: bool, path: str) -> Any:
         number, self.passed = self.passed, self.passed + 1
-        if self.kill_after is not None and number >= self.kill_after:
+        if self._kills(path):
             await self._hit(request)
             raise Killed
         if is_storage and self.storage_fails_after is not None:
@@ -85,6 +94,14 @@ class Gate:
         if number in self.at:
             self.at.pop(number)()
         return await request()
+
+    def _kills(self, path: str) -> bool:
+        if self.kill_after is None:
+            return False
+        if self.kill_after > 0 and path.startswith(self.kill_behind):
+            self.kill_after -= 1
+            return False
+        return self.kill_after == 0 and (self.hits > 0 or path.startswith(self.kill_behind))
 
     async def _hit(self, request: Callable[[], Awaitable[Any]]) -> None:
         self.hits += 1
@@ -217,7 +234,8 @@ def _guarded(gate: Gate, owner: type, name: str) -> Callable[..., Awaitable[Any]
     is_storage = (owner, name) in STORAGE
 
     async def method(*arguments: Any, **options: Any) -> Any:
-        return await gate.meet(lambda: original(*arguments, **options), is_storage=is_storage)
+        path = arguments[1].path if owner is Pbx else ""
+        return await gate.meet(lambda: original(*arguments, **options), is_storage=is_storage, path=path)
 
     return method
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import time
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -79,13 +80,16 @@ class _Player:
         self._runner.close()
 
     def play(self, seed: int, days: int) -> Outcome:
-        from tests.simulation.days import Broken, simulate
+        from tests.simulation.days import Broken, repeat, simulate
 
         started = time.perf_counter()
         try:
             story = self._runner.run(simulate(self._azurite, self._certificate, self._keys, seed=seed, days=days))
         except Broken as error:
             return Outcome(seed, str(error), is_broken=True)
+        except Exception:  # noqa: BLE001 - the other seeds are played all the same, and this one is named
+            words = f"Seed {seed} fell over:\n{traceback.format_exc()}\n{repeat(seed, days)}"
+            return Outcome(seed, words, is_broken=True)
         seconds = time.perf_counter() - started
         return Outcome(seed, f"{story.days} days, {story.runs} runs, {story.done} operations, {seconds:.2f} s")
 

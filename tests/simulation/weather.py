@@ -100,10 +100,13 @@ def storage_fault(gate: Gate, chance: Random) -> str:
     return f"storage: {late}{gate.storage_failures} requests fail after {gate.storage_fails_after}"
 
 
-def kill(gate: Gate, chance: Random) -> str:
-    gate.kill_after = chance.randint(0, 70)
+def kill(gate: Gate, chance: Random, behind: str | None = None) -> str:
+    """Kill the run at some request, or at one of the first to the path ``behind`` on the PBX."""
     gate.carries_out = chance.random() < 0.5
-    return f"killed at request {gate.kill_after}{', which is carried out' if gate.carries_out else ''}"
+    gate.kill_behind = chance.choice(["", "", *WRITES]) if behind is None else behind
+    gate.kill_after = chance.randint(0, 2 if gate.kill_behind else 70)
+    where = f"{gate.kill_behind} {gate.kill_after}".strip()
+    return f"killed at request {where}{', which is carried out' if gate.carries_out else ''}"
 
 
 def lose_updates(world: World) -> str:

@@ -326,6 +326,6 @@ async def test_a_storage_account_that_does_not_answer_is_unavailable(dead_tables
 
 def test_columns_that_azure_answers_as_null_are_columns_that_are_not_there() -> None:
     entity = TableEntity({"PartitionKey": "p", "RowKey": "k", "data": "text", "data_parts": None})
-    entity._metadata = {"etag": "e", "timestamp": None}  # type: ignore[typeddict-item]
+    entity._metadata = {"etag": "e", "timestamp": None}
     row = _row(entity)
     assert (row.values, row.text()) == ({"data": "text"}, "text")
