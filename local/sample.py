@@ -30,6 +30,22 @@ ROLES = (
     "Presence.Read.All",
     "User.Read.All",
 )
+REDIRECT_URIS = ("http://localhost/connect/callback", "http://localhost/sso/callback")
+"""Of a loopback address any port will do."""
+DELEGATED = (
+    "openid",
+    "profile",
+    "email",
+    "offline_access",
+    "User.Read",
+    "Contacts.Read.Shared",
+    "Presence.Read.All",
+)
+APP_ROLES = (
+    ("66666666-0001-4666-8666-666666666666", "Bridge.Admin", "Bridge administrator"),
+    ("66666666-0002-4666-8666-666666666666", "Bridge.Reader", "Bridge reader"),
+)
+"""Id, value and display name of the roles that the sample app defines."""
 
 type Text = str | UnsetType | None
 """``UNSET`` was never set, ``None`` was cleared: delta queries tell the two apart."""
@@ -119,6 +135,16 @@ def properties(item: User | Group) -> dict[str, Any]:
     """The properties that were ever set, as JSON has them."""
     built: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(item))
     return built
+
+
+ADMINISTRATORS = (user_id(23),)
+"""Who may consent for the whole organization: a Global Administrator."""
+APP_ROLE_ASSIGNMENTS = (
+    (user_id(23), "Bridge.Admin"),
+    (user_id(27), "Bridge.Reader"),
+    (group_id(11), "Bridge.Reader"),
+)
+"""Who has which role of the sample app; members of a group have it through the group."""
 
 
 # The awkward people, each with what makes them so

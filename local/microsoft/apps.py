@@ -9,6 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from local.microsoft.registration import Consent, Registration
+
 GRAPH = "https://graph.microsoft.com"
 VAULT = "https://vault.azure.net"
 TOKEN_EXCHANGE = "api://AzureADTokenExchange"
@@ -78,7 +80,9 @@ class App(msgspec.Struct, forbid_unknown_fields=True):
     vault_access: bool = True
     """Whether it has a Key Vault role that reads and writes secrets."""
     token_seconds: int = 3599
-    """Lifetime of its access tokens."""
+    """Lifetime of the access tokens that speak for the app itself."""
+    registration: Registration = msgspec.field(default_factory=Registration)
+    consent: Consent = msgspec.field(default_factory=Consent)
 
 
 class ManagedIdentity(msgspec.Struct, forbid_unknown_fields=True):

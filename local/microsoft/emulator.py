@@ -7,20 +7,28 @@ from typing import Any, Self
 import msgspec
 from aiohttp import web
 
+from local import sample
 from local.emulator import Emulator, Handler
 from local.microsoft import contents
 from local.microsoft.applications import Organization
 from local.microsoft.apps import GRAPH
+from local.microsoft.authorize import SignIn
 from local.microsoft.control import Control
 from local.microsoft.control_notifications import NotificationControl
+from local.microsoft.control_sign_in import SignInControl
 from local.microsoft.delivery import Postman
 from local.microsoft.directory import Directory
 from local.microsoft.entra import Authority
+from local.microsoft.grants import Grants
 from local.microsoft.graph import GraphService
+from local.microsoft.id_tokens import IdTokens
 from local.microsoft.identity import IdentityEndpoint
 from local.microsoft.keys import KeyRing
+from local.microsoft.me import Me, UserInfo
 from local.microsoft.messages import VERSION_ROOT
 from local.microsoft.notifications import Notifications
+from local.microsoft.registration import Consent, sample_registration
+from local.microsoft.sign_in_content import SignInContent, split
 from local.microsoft.subscription_calls import SubscriptionCalls
 from local.microsoft.subscriptions import Subscriptions
 from local.microsoft.tokens import TokenService
@@ -53,6 +61,7 @@ class MicrosoftEmulator(Emulator):
         self.postman = Postman(self.clock, Transport(self.clock, trusted))
         self._control = Control(self)
         self._notification_control = NotificationControl(self)
+        self._sign_in_control = SignInControl(self)
         self.reset()
         self.clock.watchers.append(self._clock_moved)
 
@@ -62,6 +71,9 @@ class MicrosoftEmulator(Emulator):
         contents.fill_from_sample(directory, tenant)
         self._build(contents.TenantContent(tenant.id, tenant.display_name, list(tenant.domains)), directory, KeyRing())
         app = contents.sample_app(tenant.id)
+        app.registration, app.consent = sample_registration(), Consent(organization=list(sample.DELEGATED))
+        present = [identifier for identifier in sample.ADMINISTRATORS if identifier in directory.entities]
+        self.sign_in.content.switches.administrators = present
         self.authority.apps[app.client_id] = app
         self.identity.identity = contents.sample_identity()
         if self._page_size is not None:
@@ -83,14 +95,15 @@ class MicrosoftEmulator(Emulator):
             throttle=self.graph.bucket.settings,
             vault=self.vault.secrets,
         )
-        return msgspec.to_builtins(content)
+        return {**msgspec.to_builtins(content), "sign_in": msgspec.to_builtins(self.sign_in.content)}
 
     def load(self, state: Any) -> None:
-        content = contents.read(state)
+        rest, signed_in = split(state)
+        content = contents.read(rest)
         directory, keys = Directory(self.clock.now), KeyRing()
         contents.fill(directory, content.directory)
         keys.load(content.keys)
-        self._build(content.tenant, directory, keys)
+        self._build(content.tenant, directory, keys, signed_in)
         self.authority.apps.update({app.client_id: app for app in content.apps})
         self.authority.assertions.used = content.used_assertions
         self.identity.identity = content.identity
@@ -120,6 +133,7 @@ class MicrosoftEmulator(Emulator):
         return [
             *self._control.routes(),
             *self._notification_control.routes(),
+            *self._sign_in_control.routes(),
             web.route("*", VERSION_ROOT + "/{tail:.*}", self._graph),
             web.route("*", "/secrets{tail:.*}", _late(lambda: self.vault.answer)),
             web.route("*", "/deletedsecrets{tail:.*}", _late(lambda: self.vault.answer)),
@@ -127,6 +141,17 @@ class MicrosoftEmulator(Emulator):
             web.post(authority + "/oauth2/v2.0/token", _late(lambda: self.authority.token)),
             web.get(authority + "/v2.0/.well-known/openid-configuration", _late(lambda: self.authority.discovery)),
             web.get(authority + "/discovery/v2.0/keys", _late(lambda: self.authority.published_keys)),
+            web.get(authority + "/oauth2/v2.0/authorize", _late(lambda: self.sign_in.authorize)),
+            web.post(authority + "/oauth2/v2.0/authorize", _late(lambda: self.sign_in.authorize)),
+            web.get(authority + "/v2.0/adminconsent", _late(lambda: self.sign_in.admin_consent)),
+            web.get(authority + "/adminconsent", _late(lambda: self.sign_in.admin_consent)),
+            web.get(authority + "/login", _late(lambda: self.sign_in.search)),
+            web.post(authority + "/login", _late(lambda: self.sign_in.choose)),
+            web.post(authority + "/consent", _late(lambda: self.sign_in.consent)),
+            web.get(authority + "/oauth2/v2.0/logout", _late(lambda: self.sign_in.logout)),
+            web.post(authority + "/oauth2/v2.0/logout", _late(lambda: self.sign_in.logout)),
+            web.get("/oidc/userinfo", _late(lambda: self.user_info.answer)),
+            web.post("/oidc/userinfo", _late(lambda: self.user_info.answer)),
         ]
 
     async def start(self, certificate: ServerCertificate | None, host: str = "127.0.0.1", port: int = 0) -> Self:
@@ -151,13 +176,24 @@ class MicrosoftEmulator(Emulator):
         reset = self.take_fault(request, "reset")
         return await self.graph.respond(request, await request.read(), self.faults, reset)
 
-    def _build(self, tenant: contents.TenantContent, directory: Directory, keys: KeyRing) -> None:
+    def _build(
+        self,
+        tenant: contents.TenantContent,
+        directory: Directory,
+        keys: KeyRing,
+        signed_in: SignInContent | None = None,
+    ) -> None:
         self._tenant_content = tenant
         self.directory = directory
         self.keys = keys
         self.tokens = TokenService(self.clock, keys, tenant.id)
         self.authority = Authority(self.clock, keys, self.tokens)
         self.authority.domains = tenant.domains
+        self.id_tokens = IdTokens(self.clock, keys, directory, tenant.id)
+        grants = Grants(self.clock, directory, self.tokens, self.id_tokens, signed_in or SignInContent())
+        self.authority.grants |= {"authorization_code": grants.redeem, "refresh_token": grants.refresh}
+        self.sign_in = SignIn(self.clock, directory, self.authority, grants)
+        self.user_info = UserInfo(directory, self.tokens)
         self.postman.clear()
         self.subscriptions = Subscriptions(self.clock, tenant.id, self.postman)
         self.postman.is_known = self.subscriptions.is_known
@@ -169,7 +205,10 @@ class MicrosoftEmulator(Emulator):
             directory=directory,
             apps=self.authority.apps,
             organization=organization,
-            extra=SubscriptionCalls(self.clock, directory, self.subscriptions, self.postman).routes(),
+            extra=(
+                *SubscriptionCalls(self.clock, directory, self.subscriptions, self.postman).routes(),
+                *Me(directory).routes(),
+            ),
         )
         self.vault = Vault(self.clock, self.tokens)
         self.identity = IdentityEndpoint(self.clock, self.tokens, contents.sample_identity())

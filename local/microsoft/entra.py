@@ -1,13 +1,13 @@
 """The authority: token endpoint, discovery document and signing keys.
 
-Grants live in a table (``Authority.grants``), so that the interactive ones can join the one that is there.
+Grants live in a table (``Authority.grants``), which those that stand for a person join.
 """
 
 import base64
 import binascii
 import hmac
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
@@ -17,13 +17,15 @@ from local.emulator import Clock, json_response
 from local.microsoft.apps import RESOURCES, App
 from local.microsoft.assertions import AssertionChecker
 from local.microsoft.entra_errors import EntraError
+from local.microsoft.grants import Form, required
 from local.microsoft.keys import KeyRing
 from local.microsoft.tokens import TokenService
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 SHARED_TENANTS = frozenset({"common", "organizations", "consumers"})
 
-type Form = Mapping[str, str]
+type Grant = Callable[[App, Form, str], dict[str, Any]]
+"""Takes the app, once it is authenticated, the form and the origin of the authority."""
 
 
 class Authority:
@@ -38,7 +40,7 @@ class Authority:
         self.domains: list[str] = []
         """Verified domains; each one names the tenant as its id does."""
         self.apps: dict[str, App] = {}
-        self.grants: dict[str, Callable[[App, Form], dict[str, Any]]] = {"client_credentials": self._client_credentials}
+        self.grants: dict[str, Grant] = {"client_credentials": self._client_credentials}
 
     def issuer(self, origin: str, tenant: str = "") -> str:
         return f"{origin}/{tenant or self.tenant_id}/v2.0"
@@ -56,26 +58,28 @@ class Authority:
         return json_response(body, headers=headers)
 
     def _grant(self, request: web.Request, text: str, origin: str) -> dict[str, Any]:
-        self._require_tenant(request.match_info["tenant"])
+        tenant = request.match_info["tenant"]
+        self.require_tenant(tenant)
         form = _form(request, text)
-        grant_type = _required(form, "grant_type")
+        grant_type = required(form, "grant_type")
         grant = self.grants.get(grant_type)
         if grant is None:
             raise EntraError(70003, f"The app requested an unsupported grant type '{grant_type}'.")
-        if request.match_info["tenant"] in SHARED_TENANTS:
+        if tenant in SHARED_TENANTS and grant_type == "client_credentials":
             raise EntraError(50059, "No tenant-identifying information found in either the request or the credentials.")
         form = {**form, **_basic(request, form)}
-        app = self._app(_required(form, "client_id"))
-        self._authenticate(app, form, request.match_info["tenant"], origin)
-        return grant(app, form)
+        app = self.app(required(form, "client_id"), tenant)
+        self._authenticate(app, form, tenant, origin)
+        return grant(app, form, origin)
 
-    def _client_credentials(self, app: App, form: Form) -> dict[str, Any]:
-        resource = _resource(_required(form, "scope"))
+    def _client_credentials(self, app: App, form: Form, _: str) -> dict[str, Any]:
+        resource = _resource(required(form, "scope"))
         token = self._tokens.for_app(app, resource)
         seconds = app.token_seconds
         return {"token_type": "Bearer", "expires_in": seconds, "ext_expires_in": seconds, "access_token": token}
 
-    def _require_tenant(self, tenant: str) -> None:
+    def require_tenant(self, tenant: str) -> None:
+        """``EntraError`` 90002 unless ``tenant`` names this one, or is a word that stands for any."""
         known = {self.tenant_id, *(domain.lower() for domain in self.domains), *SHARED_TENANTS}
         if tenant.lower() not in known:
             raise EntraError(
@@ -85,7 +89,8 @@ class Authority:
                 "subscriptions for the tenant.",
             )
 
-    def _app(self, client_id: str) -> App:
+    def app(self, client_id: str, tenant: str) -> App:
+        """The app registration. ``EntraError`` 700016 for an unknown one, 50194 when ``tenant`` is not its own."""
         app = self.apps.get(client_id.lower())
         if app is None:
             raise EntraError(
@@ -93,6 +98,13 @@ class Authority:
                 f"Application with identifier '{client_id}' was not found in the directory '{self.tenant_id}'. This "
                 "can happen if the application has not been installed by the administrator of the tenant or consented "
                 "to by any user in the tenant. You may have sent your authentication request to the wrong tenant.",
+            )
+        if tenant == "consumers" or (tenant in SHARED_TENANTS and not app.registration.multi_tenant):
+            raise EntraError(
+                50194,
+                f"Application '{app.client_id}'({app.display_name}) is not configured as a multi-tenant application. "
+                f"Usage of the /{tenant} endpoint is not supported for such apps. Use a tenant-specific endpoint or "
+                "configure the application to be multi-tenant.",
             )
         return app
 
@@ -137,7 +149,7 @@ class Authority:
     async def discovery(self, request: web.Request) -> web.Response:
         origin, tenant = str(request.url.origin()), request.match_info["tenant"]
         try:
-            self._require_tenant(tenant)
+            self.require_tenant(tenant)
         except EntraError as error:
             return json_response(error.body(origin, self._clock.now(), str(uuid.uuid4())), error.status)
         issuer = self.issuer(origin, "{tenantid}" if tenant in SHARED_TENANTS else "")
@@ -147,7 +159,7 @@ class Authority:
     async def published_keys(self, request: web.Request) -> web.Response:
         origin, tenant = str(request.url.origin()), request.match_info["tenant"]
         try:
-            self._require_tenant(tenant)
+            self.require_tenant(tenant)
         except EntraError as error:
             return json_response(error.body(origin, self._clock.now(), str(uuid.uuid4())), error.status)
         issuer = self.issuer(origin, "{tenantid}" if tenant in SHARED_TENANTS else "")
@@ -170,6 +182,7 @@ def _discovery_document(origin: str, tenant: str, issuer: str) -> dict[str, Any]
         "userinfo_endpoint": f"{origin}/oidc/userinfo",
         "authorization_endpoint": f"{base}/oauth2/v2.0/authorize",
         "device_authorization_endpoint": f"{base}/oauth2/v2.0/devicecode",
+        "http_logout_supported": True,
         "end_session_endpoint": f"{base}/oauth2/v2.0/logout",
         "claims_supported": ["sub", "iss", "aud", "exp", "iat", "nonce", "preferred_username", "name", "tid", "ver"],
         "tenant_region_scope": "EU",
@@ -184,12 +197,6 @@ def _form(request: web.Request, text: str) -> dict[str, str]:
     if len(form) != len(pairs):
         raise EntraError(9002313, "Invalid request. Request is malformed or invalid: a parameter is repeated.")
     return form
-
-
-def _required(form: Form, name: str) -> str:
-    if not form.get(name):
-        raise EntraError(900144, f"The request body must contain the following parameter: '{name}'.")
-    return form[name]
 
 
 def _basic(request: web.Request, form: Form) -> dict[str, str]:

@@ -1,13 +1,14 @@
 """Access tokens: issued by the authority, checked by the resources (Graph and Key Vault)."""
 
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import jwt
 import msgspec
 
 from local.emulator import Clock
-from local.microsoft.apps import App, ManagedIdentity
+from local.microsoft.apps import GRAPH, App, ManagedIdentity
 from local.microsoft.keys import KeyRing
 
 SKEW = 300
@@ -19,13 +20,16 @@ class InvalidTokenError(Exception):
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """Who a valid access token speaks for."""
+    """Who a valid access token speaks for: an app by itself, or a user (``delegated``) through an app."""
 
     app_id: str
     object_id: str
+    """Of the app's service principal; of the user when ``delegated``."""
     audience: str
     roles: frozenset[str]
+    """Application permissions; of a delegated token its scopes."""
     expires: float
+    delegated: bool = False
 
 
 class TokenService:
@@ -44,6 +48,11 @@ class TokenService:
     def for_identity(self, identity: ManagedIdentity, resource: str) -> str:
         claims = {"appid": identity.client_id, "appidacr": "2", "oid": identity.principal_id, "roles": identity.roles}
         return self._access_token(claims, resource, identity.token_seconds)
+
+    def for_user(self, app: App, user_id: str, scopes: Iterable[str], seconds: int) -> str:
+        """A delegated token for Microsoft Graph."""
+        claims = {"appid": app.client_id, "appidacr": "1", "oid": user_id, "scp": " ".join(scopes), "idtyp": "user"}
+        return self._access_token(claims, GRAPH, seconds)
 
     def for_exchange(self, identity: ManagedIdentity, resource: str, issuer: str) -> str:
         """The v2.0 token that stands in for a secret: a federated credential names its issuer, subject and audience."""
@@ -91,8 +100,9 @@ class TokenService:
             app_id=str(claims.get("appid", claims.get("azp", ""))),
             object_id=str(claims.get("oid", "")),
             audience=str(claims.get("aud", "")),
-            roles=frozenset(claims.get("roles", ())),
+            roles=frozenset(str(claims["scp"]).split() if "scp" in claims else claims.get("roles", ())),
             expires=float(claims.get("exp", 0)),
+            delegated="scp" in claims,
         )
 
     def _remember(self, token: str, principal: Principal) -> None:

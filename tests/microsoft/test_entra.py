@@ -44,7 +44,7 @@ def assert_refused(answer: Answer, code: int, error: str, status: int) -> None:
 
 @pytest.mark.parametrize("tenant", [sample.TENANT_ID, "contoso.example", "CONTOSO.onmicrosoft.example"])
 async def test_a_secret_gets_a_token_whichever_way_the_tenant_is_named(client: Client, tenant: str) -> None:
-    answer = await ask(client, tenant)
+    answer = await ask(client, tenant=tenant)
     assert answer.status == 200
     assert {name: answer.json[name] for name in ("token_type", "expires_in", "ext_expires_in")} == {
         "token_type": "Bearer",
@@ -96,7 +96,7 @@ async def test_refusals(client: Client, changes: dict[str, str], code: int, erro
 
 @pytest.mark.parametrize("tenant", ["99999999-9999-4999-8999-999999999999", "nobody.example"])
 async def test_an_unknown_tenant_is_not_found(client: Client, tenant: str) -> None:
-    assert_refused(await ask(client, tenant), 90002, "invalid_request", 400)
+    assert_refused(await ask(client, tenant=tenant), 90002, "invalid_request", 400)
 
 
 async def test_an_application_cannot_sign_in_through_common(client: Client) -> None:
