@@ -6,16 +6,20 @@ Tests start it on free ports; ``python -m local run`` starts it on known ones an
 import contextlib
 import os
 import shutil
+import socket
+import ssl
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import aiohttp
 import msgspec
 
 from local.azurite import Azurite
 from local.child import ROOT, Child
+from local.errors import LocalCloudError
 from local.host.keys import Keys
 from local.host.poller import DEFAULT_LEASE
 from local.host.process import HostProcess
@@ -69,6 +73,7 @@ class Cloud:
         self.azurite = Azurite(persist=persist)
         self.environment: dict[str, str] = {}
         self._parts: dict[str, Any] = {}
+        self._ahead = 0.0
 
     async def __aenter__(self) -> Self:
         try:
@@ -103,6 +108,20 @@ class Cloud:
         """The authority that vouches for the emulators."""
         return self.folder / "ca.pem"
 
+    async def advance(self, seconds: float) -> None:
+        """Move the clocks of the emulators, of the app and of its timers forward by the same, and wait for the timers
+        that become due. Azurite and TLS keep the machine's time. Raises LocalCloudError when a part does not follow."""
+        move = {"advance_seconds": seconds}
+        context = ssl.create_default_context(cafile=self.ca_file)
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context, force_close=True)) as session:
+            # The emulators first: what the timers start should find one time everywhere.
+            for url in (self.microsoft_url, self.pbx_url):
+                await _post(session, f"{url}/_control/clock", move)
+            if self._with_host:
+                key = {"x-functions-key": self.host.master_key}
+                await _post(session, f"{self.host.url}/admin/host/clock", move, key)
+        self._ahead += seconds
+
     def ended(self) -> set[str]:
         """The parts that ended by themselves."""
         parts = {"The emulator of Microsoft": self._parts["microsoft"], "The emulator of the PBX": self._parts["pbx"]}
@@ -111,9 +130,10 @@ class Cloud:
         return gone | ({"The Functions host"} if self._with_host and self.host.returncode is not None else set())
 
     async def restart_host(self, *, kill: bool = False) -> None:
-        """End the Functions host (as a crash does, with ``kill``) and start it anew on the same state."""
+        """End the Functions host (as a crash does, with ``kill``) and start it anew on the same state, at the same
+        address and in the same time."""
         await (self.host.kill() if kill else self.host.stop())
-        await self.host.launch()
+        await self.host.launch(ahead=self._ahead)
 
     async def _start(self) -> None:
         authority = CertificateAuthority(self.folder)
@@ -122,13 +142,16 @@ class Cloud:
         await self._emulator(authority, base, "microsoft", self._ports.microsoft, self._microsoft_options)
         secrets = ("--client-id", PBX_CLIENT_ID, "--client-secret", PBX_CLIENT_SECRET)
         await self._emulator(authority, base, "pbx", self._ports.pbx, (*secrets, *self._pbx_options))
-        self.environment = {**base, **self._settings(), **self._extra}
+        # Graph is told the host's address by the app, which has to know it when it starts.
+        port = self._ports.functions or self._stack.enter_context(_reserved()).getsockname()[1]
+        public = {"PUBLIC_BASE_URL": f"http://localhost:{port}" if self._with_host else ""}
+        self.environment = {**base, **self._settings(), **public, **self._extra}
         if self._with_host:
             self._parts["host"] = await self._stack.enter_async_context(
                 HostProcess(
                     self._app_dir,
                     self.environment,
-                    port=self._ports.functions,
+                    port=port,
                     keys=Keys(),
                     message_lease=self._message_lease,
                 )
@@ -170,6 +193,23 @@ class Cloud:
             await self._stack.aclose()
         finally:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _reserved() -> socket.socket:
+    """Keeps a free port for a server of ours: with REUSEADDR that may listen on it, while the system gives it to nobody
+    else."""
+    kept = socket.socket()
+    kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    kept.bind(("127.0.0.1", 0))
+    return kept
+
+
+async def _post(
+    session: aiohttp.ClientSession, url: str, body: dict[str, float], headers: Mapping[str, str] | None = None
+) -> None:
+    async with session.post(url, json=body, headers=headers) as response:
+        if response.status != 200:
+            raise LocalCloudError(f"{url} answered {response.status}: {await response.text()}")
 
 
 def sample_secrets() -> dict[str, str]:

@@ -1,8 +1,8 @@
-"""The ``/admin`` endpoints: list and fire functions, state of the host, and the timers' clock. All but ping need the
-master key.
+"""The ``/admin`` endpoints: functions to list and fire, state of the host, its clock. All but ping need the master key.
 
 ``/admin/host/clock`` is ours, for tests: ``GET``, or ``POST {"advance_seconds": n}`` or ``{"now": "..."}``. The POST
-answers when the timers that became due have ended (with ``"wait": false`` at once). It moves the timers' clock only.
+answers when the timers that became due have ended (with ``"wait": false`` at once). It moves the timers' clock, and the
+time of day in the app's process; monotonic clocks, storage and other services keep theirs.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ import msgspec
 from local.host.functions import Entry, HttpTrigger, TimerTrigger
 from local.host.keys import Level
 from local.host.response import Response, json_response
+from local.host.travel import CannotTravelError
 
 if TYPE_CHECKING:
     from local.host.core import Host
@@ -54,6 +55,8 @@ class Admin:
             return await action(body)
         except (msgspec.DecodeError, ValueError) as error:
             return json_response(400, {"error": str(error)})
+        except CannotTravelError as error:
+            return json_response(501, {"error": str(error)})
 
     def _find(self, method: str, parts: list[str]) -> Callable[[bytes], Awaitable[Response]] | None:
         host_actions = {
@@ -88,13 +91,12 @@ class Admin:
 
     async def _move_clock(self, body: bytes) -> Response:
         move = msgspec.json.decode(body, type=_ClockMove)
-        clock = self._host.clock
         if (move.advance_seconds is None) == (move.now is None):
             raise ValueError("give either advance_seconds or now")
         if move.now is not None:
-            clock.set(move.now)
+            self._host.advance(self._host.clock.until(move.now))
         else:
-            clock.advance(timedelta(seconds=move.advance_seconds or 0))
+            self._host.advance(timedelta(seconds=move.advance_seconds or 0))
         fired = self._host.timers.fire_due()
         if fired and move.wait:
             await asyncio.wait(fired.values(), timeout=_PATIENCE)

@@ -6,11 +6,13 @@ import logging
 import os
 import socket
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
 from local.errors import LocalCloudError
-from local.host.wire import Cancel, FrameProtocol, Function, Invocation, Outcome, Ready, Stop, ToHost
+from local.host.travel import check_can_travel
+from local.host.wire import Ahead, Cancel, FrameProtocol, Function, Invocation, Outcome, Ready, Stop, ToHost
 from local.host.worker import Worker, forget_app
 
 log = logging.getLogger("local.host")
@@ -36,6 +38,13 @@ class App(Protocol):
 
     async def invoke(self, call: Invocation) -> Outcome:
         """Run one function. Never raises for what the app does; time limit and death of the app are outcomes."""
+        ...
+
+    def put_ahead(self, by: timedelta) -> None:
+        """Have the app told a time that is so far ahead of the machine's, from the next invocation on.
+
+        Raises CannotTravelError when that is not possible; then nothing was moved.
+        """
         ...
 
     async def stop(self) -> None:
@@ -69,6 +78,9 @@ class InProcessApp:
         task.cancel()
         return _timed_out(call.id, self._timeout)
 
+    def put_ahead(self, by: timedelta) -> None:
+        """See App; here the app keeps the machine's time, which is the host's own as well."""
+
     async def stop(self) -> None:
         """See App."""
         self._worker.stop()
@@ -95,6 +107,7 @@ class ChildApp:
         self._env = dict(os.environ) if env is None else env
         self._timeout = timeout
         self._quiet = quiet
+        self._ahead = timedelta()
         self._pending: dict[str, _Pending] = {}
         self._cancelled: dict[str, float] = {}  # invocations told to end, and until when (event-loop time)
         self._pipe: FrameProtocol[ToHost] | None = None
@@ -129,6 +142,12 @@ class ChildApp:
             return await future
         finally:
             self._pending.pop(call.id, None)
+
+    def put_ahead(self, by: timedelta) -> None:
+        """See App. An app that is restarted is told again."""
+        check_can_travel()
+        self._ahead = by
+        self._tell_time()
 
     async def stop(self) -> None:
         """See App."""
@@ -168,6 +187,7 @@ class ChildApp:
         pipe: FrameProtocol[ToHost] = FrameProtocol(ToHost, self._received, lambda: self._lost(pipe))
         self._pipe = pipe
         await loop.create_connection(lambda: pipe, sock=ours)
+        self._tell_time()
         ready = await self._indexed
         if ready.error:
             pipe.close()
@@ -175,6 +195,10 @@ class ChildApp:
             raise AppError(ready.error)
         self._up.set()
         return ready.functions
+
+    def _tell_time(self) -> None:
+        if self._ahead and self._pipe is not None:
+            self._pipe.send(Ahead(self._ahead.total_seconds()))
 
     def _command(self, fd: int) -> list[str]:
         # Only this package needs the repository's folder on sys.path; the app must find its modules by its own folder.

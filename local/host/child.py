@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from local.host.lifeline import die_with_parent
-from local.host.wire import Cancel, FrameProtocol, Invocation, Outcome, ToApp
+from local.host.travel import Traveller
+from local.host.wire import Ahead, Cancel, FrameProtocol, Invocation, Outcome, ToApp
 from local.host.worker import Worker
 
 _LAST_WORDS = 0.3  # seconds that cancelled functions get to clean up before the process ends
@@ -22,6 +23,7 @@ class AppProcess:
 
     def __init__(self, app_dir: Path) -> None:
         self._worker = Worker(app_dir)
+        self._traveller = Traveller()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._over = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -48,6 +50,8 @@ class AppProcess:
         elif isinstance(message, Cancel):
             if message.id in self._running:
                 self._running[message.id].cancel()
+        elif isinstance(message, Ahead):
+            self._traveller.put_ahead(message.seconds)
         else:
             self._over.set()
 

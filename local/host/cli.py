@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import msgspec
 from local.errors import LocalCloudError
 from local.host import config as host_config
 from local.host.admin import describe_trigger
+from local.host.clock import Clock
 from local.host.core import Host, create
 from local.host.lifeline import die_with_parent
 from local.host.poller import DEFAULT_LEASE
@@ -39,6 +41,7 @@ class Options:
     quiet: bool
     verbose: bool
     message_lease: float
+    ahead: float
     tied_to: int | None
 
 
@@ -65,7 +68,9 @@ async def serve(options: Options) -> None:
     """Start, print where it listens, and stop at a signal. Raises LocalCloudError when it cannot start."""
     stop = _stop_at_signals()
     config = host_config.load(options.app_dir, _settings(options.env_file))
-    host = create(config, message_lease=options.message_lease, quiet=options.quiet)
+    clock = Clock()
+    clock.advance(timedelta(seconds=options.ahead))
+    host = create(config, clock=clock, message_lease=options.message_lease, quiet=options.quiet)
     server = Server(host)
     # The port first: nothing of the app should run, no timer fire, when it is taken.
     await server.start(options.host, options.port)
@@ -116,8 +121,18 @@ def _parse(argv: Sequence[str] | None) -> Options:
         metavar="SECONDS",
         help="how long a queue message in work stays invisible at a time, and so is lost when the host is killed",
     )
+    parser.add_argument(
+        "--ahead", type=_seconds, default=0.0, metavar="SECONDS", help="start with a clock that is so far ahead"
+    )
     parser.add_argument("--tied-to", type=int, metavar="PID", help=argparse.SUPPRESS)
     return Options(**vars(parser.parse_args(argv)))
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 <= seconds < 100 * 365 * 86_400:
+        raise argparse.ArgumentTypeError("the clock only moves forward, and by less than 100 years")
+    return seconds
 
 
 def _settings(env_file: Path | None) -> dict[str, str]:

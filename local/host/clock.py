@@ -1,4 +1,4 @@
-"""The time that rules the timers. It can be moved forward; nothing else (the app, queues, time-outs) sees that."""
+"""The time that rules the timers. It can be moved forward; queues and time-outs do not see that."""
 
 import asyncio
 from collections.abc import Callable
@@ -27,18 +27,22 @@ class Clock:
         """The time, in UTC."""
         return self._source() + self._offset
 
-    def advance(self, by: timedelta) -> None:
-        """Move forward and wake everyone who waits. Raises ValueError for a move back: timers already fired."""
+    def offset_after(self, by: timedelta) -> timedelta:
+        """The offset that a move would lead to. Raises ValueError for a move back: timers already fired."""
         if by < timedelta():
             raise ValueError("the clock only moves forward")
-        self._offset += by
+        return self._offset + by
+
+    def advance(self, by: timedelta) -> None:
+        """Move forward and wake everyone who waits. Raises ValueError for a move back."""
+        self._offset = self.offset_after(by)
         self.wake()
 
-    def set(self, to: datetime) -> None:
-        """Move forward to a point in time. Raises ValueError for one in the past or without a time zone."""
-        if to.tzinfo is None:
+    def until(self, moment: datetime) -> timedelta:
+        """How far away a point in time is. Raises ValueError for one without a time zone."""
+        if moment.tzinfo is None:
             raise ValueError("the time needs a time zone, such as 2026-05-01T12:00:00Z")
-        self.advance(to - self.now())
+        return moment - self.now()
 
     def wake(self) -> None:
         """End every ``wait``, to look at the time again; a test whose source jumps calls it."""

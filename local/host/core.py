@@ -9,7 +9,7 @@ import logging
 import time
 import uuid
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl
 
 from local.host import keys as key_store
@@ -75,8 +75,11 @@ class Host:
         self._limit = config.http.max_outstanding
 
     async def start(self) -> None:
-        """Index the app and start its listeners. Raises AppError, or ConfigError for what this host cannot run."""
+        """Index the app and start its listeners. Raises AppError, or ConfigError for what this host cannot run, or
+        CannotTravelError for a clock that is ahead."""
         try:
+            if self.clock.offset:
+                self._app.put_ahead(self.clock.offset)
             functions = await self._app.start()
             self.entries = {entry.name.lower(): entry for entry in (read(one, self.config) for one in functions)}
             router = self._routes()
@@ -150,6 +153,14 @@ class Host:
         if level is Level.ANONYMOUS:
             return True
         return self.keys.allow(level, function, headers.get("x-functions-key") or query.get("code"))
+
+    def advance(self, by: timedelta) -> None:
+        """Move the clock forward: the app's first, so that it agrees with the timers that become due.
+
+        Raises ValueError for a move back, CannotTravelError when the app cannot follow.
+        """
+        self._app.put_ahead(self.clock.offset_after(by))
+        self.clock.advance(by)
 
     def fire(self, entry: Entry, text: str) -> None:
         """Run a function by hand in the background, as ``POST /admin/functions/{name}`` does."""

@@ -111,8 +111,9 @@ class HostProcess:
         """A host that was started before printed another address."""
         return "".join(self._log[self._launched_at :])
 
-    async def launch(self) -> None:
-        """Start, and wait until it listens. Raises LocalCloudError with its log when it does not."""
+    async def launch(self, *, ahead: float = 0.0) -> None:
+        """Start, and wait until it listens; its clock is so many seconds ahead. Raises LocalCloudError with its log
+        when it does not."""
         self._ready.clear()
         self._launched_at = len(self._log)
         env = self._env | {VARIABLE: msgspec.json.encode(self._keys).decode()}
@@ -121,6 +122,7 @@ class HostProcess:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-c", code, "--app-dir", str(self._app_dir), "--port", str(self._port), "--tied-to", str(os.getpid())),
+            *("--ahead", str(ahead)),
             *self._options,
             env=env,
             stdin=asyncio.subprocess.DEVNULL,

@@ -79,6 +79,12 @@ class Cancel(msgspec.Struct, tag="c", array_like=True, frozen=True, gc=False):
     id: str
 
 
+class Ahead(msgspec.Struct, tag="a", array_like=True, frozen=True, gc=False):
+    """Tell a time that is so many seconds ahead of the machine's."""
+
+    seconds: float
+
+
 class Stop(msgspec.Struct, tag="s", array_like=True, frozen=True, gc=False):
     """End the process."""
 
@@ -102,7 +108,7 @@ class Outcome(msgspec.Struct, tag="o", array_like=True, frozen=True, gc=False):
     stack: str = ""
 
 
-type ToApp = Invocation | Cancel | Stop
+type ToApp = Invocation | Cancel | Ahead | Stop
 type ToHost = Ready | Outcome
 
 

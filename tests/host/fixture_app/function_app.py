@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import List  # noqa: UP035 - the worker library does not understand list[str] here
 
@@ -103,6 +104,11 @@ async def pid(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(str(os.getpid()))
 
 
+@app.route(route="now", methods=["GET"])
+async def now(req: func.HttpRequest) -> func.HttpResponse:
+    return _answer({"date": datetime.now(UTC).isoformat(), "time": time.time(), "monotonic": time.monotonic()})
+
+
 @app.route(route="guarded", auth_level=func.AuthLevel.FUNCTION)
 async def guarded(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse("open")
@@ -127,6 +133,7 @@ async def enqueue(req: func.HttpRequest, one: func.Out[str], many: func.Out[List
 
 @app.timer_trigger(arg_name="timer", schedule="%TICK%")
 async def tick(timer: func.TimerRequest) -> None:
+    _record("ticked_at", {"time": time.time()})
     _record("tick", {"past_due": timer.past_due, "schedule": getattr(timer, "schedule", None)})
 
 
