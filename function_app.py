@@ -51,6 +51,41 @@ async def post_sync(req: func.HttpRequest, messages: Messages) -> func.HttpRespo
     return await _answer(lambda: api.post_sync(_connection(), _ask(req), _bridge().now()), messages)
 
 
+@app.route("api/pause", methods=["POST"])
+@app.queue_output("messages", QUEUE, STORAGE)
+async def pause(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """Stop the synchronization of users or groups for the time being."""
+    return await _answer(lambda: api.post_pause(_connection(), _ask(req), _bridge().now()), messages)
+
+
+@app.route("api/resume", methods=["POST"])
+@app.queue_output("messages", QUEUE, STORAGE)
+async def resume(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """Sync again what was paused."""
+    return await _answer(lambda: api.post_resume(_connection(), _ask(req), _bridge().now()), messages)
+
+
+@app.route("api/disable", methods=["POST"])
+@app.queue_output("messages", QUEUE, STORAGE)
+async def disable(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """Suspend the whole integration."""
+    return await _answer(lambda: api.post_disable(_connection(), _ask(req), _bridge().now()), messages)
+
+
+@app.route("api/enable", methods=["POST"])
+@app.queue_output("messages", QUEUE, STORAGE)
+async def enable(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """End the suspension."""
+    return await _answer(lambda: api.post_enable(_connection(), _bridge().now()), messages)
+
+
+@app.route("api/disconnect", methods=["POST"])
+@app.queue_output("messages", QUEUE, STORAGE)
+async def disconnect(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """End the connection and forget it."""
+    return await _answer(lambda: api.post_disconnect(_connection(), _ask(req), _bridge().now()), messages)
+
+
 @app.route("api/runs", methods=["GET"])
 async def get_runs(req: func.HttpRequest) -> func.HttpResponse:
     """Runs, newest first."""

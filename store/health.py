@@ -47,6 +47,19 @@ type Decisions = dict[str, Literal["open", "rejected"]]
 """Object ids whose removal is held, and whether an administrator rejected it."""
 
 
+class Removal(msgspec.Struct, frozen=True):
+    """Deletions that an administrator asked for and that are not all confirmed yet."""
+
+    what: list[Kind] = []
+    """What is still to be deleted; a disconnection that deletes nothing has an empty list."""
+    asked_by: Literal["pause", "disable", "disconnect"] = "pause"
+    """``disconnect``: when nothing is left to delete, the connection is forgotten."""
+    failures: int = 0
+    """Runs about it that failed one after another."""
+    next_try_at: str = ""
+    """When it is tried again (RFC 3339, UTC); empty: as soon as possible."""
+
+
 class Health(msgspec.Struct, frozen=True):
     """The memory of one connection."""
 
@@ -57,6 +70,10 @@ class Health(msgspec.Struct, frozen=True):
     secret_expires_at: str | None = None
     """When the application's credential in use runs out, as far as Graph lets us read it."""
     secret_checked_at: str | None = None
+    expiry_told: int = 0
+    """The last day count before the credential's end that the log was told of; 0: none."""
+    tenant: list[str] = []
+    """The names of the tenant that the links come from, in lower case: as in the settings, and its id."""
     initial_pending: bool = False
     """Users or groups were enabled and the first run has not succeeded yet."""
     last_run: str | None = None
@@ -80,6 +97,12 @@ class Health(msgspec.Struct, frozen=True):
     """What an administrator paused: settings are read-only, nothing is written."""
     disabled: bool = False
     """The whole integration is switched off for the time being."""
+    removal: Removal | None = None
+    """Deletions under way on an administrator's demand, or a disconnection."""
+
+    @property
+    def is_disconnecting(self) -> bool:
+        return self.removal is not None and self.removal.asked_by == "disconnect"
 
     def waiting(self, kind: Kind) -> Decisions:
         """What of this kind is held."""
@@ -124,6 +147,10 @@ class HealthStore:
                 continue
             return changed
         raise Changed("the state of the connection is being changed all the time; try again")
+
+    async def clear(self) -> None:
+        """Forget everything."""
+        await self._tables.delete(TABLE, self._connection, KEY)
 
     async def _save(self, health: Health, etag: str) -> None:
         row = Row(self._connection, KEY, long_text(msgspec.json.encode(health).decode()))

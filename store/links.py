@@ -89,6 +89,10 @@ class LinkStore:
         writes += [Write("delete", Row(self._partition, object_id.lower(), {})) for object_id in remove]
         await self._tables.write(TABLE, writes)
 
+    async def clear(self) -> None:
+        """Forget all links. What they joined stays as it is."""
+        await self._tables.clear(TABLE, self._partition)
+
     def _row(self, link: Link) -> Row:
         columns = long_text(msgspec.json.encode(link).decode())
         return Row(self._partition, link.object_id.lower(), {"number": link.number, "state": link.state, **columns})

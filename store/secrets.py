@@ -10,12 +10,21 @@ from urllib.parse import urlsplit
 import msgspec
 
 from store.environment import Environment
-from store.errors import AccessDenied, InvalidRecord, Misconfigured, SecretMissing, translated
+from store.errors import (
+    AccessDenied,
+    AlreadyExists,
+    InvalidRecord,
+    Misconfigured,
+    SecretMissing,
+    StoreUnavailable,
+    translated,
+)
 from store.identity import PATIENCE, azure_credential, retries
 from store.tables import is_unicode
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+    from azure.keyvault.secrets import KeyVaultSecret
     from azure.keyvault.secrets.aio import SecretClient
 
 type SecretName = Literal["entra-client-secret", "entra-client-certificate", "pbx-client-secret", "pbx-webhook-secret"]
@@ -84,9 +93,35 @@ class SecretStore:
         """Store a new version; ``InvalidRecord`` when the value is empty or over 25 KiB."""
         if not value or len(value.encode(errors="surrogatepass")) > MAX_BYTES or not is_unicode(value):
             raise InvalidRecord("a secret has to be a text of 1 to 25,600 bytes")
-        with translated(PLACE):
-            stored = await self._open().set_secret(self._name(name), value)
+        try:
+            with translated(PLACE):
+                stored = await self._open().set_secret(self._name(name), value)
+        except AlreadyExists as error:
+            if _inner_code(error.__cause__) != "ObjectIsDeletedButRecoverable":
+                raise StoreUnavailable(f"{PLACE} is still busy with an earlier change of this secret") from error
+            stored = await self._revived(name, value)
         return Secret(value, stored.properties.version or "")
+
+    async def _revived(self, name: SecretName, value: str) -> "KeyVaultSecret":
+        """Store a value under a name that was deleted: the name is reserved until it is recovered or purged, and where
+        a vault is protected nobody may purge (https://learn.microsoft.com/azure/key-vault/general/soft-delete-overview).
+        """
+        with translated(PLACE):
+            await self._open().recover_deleted_secret(self._name(name))
+            return await self._open().set_secret(self._name(name), value)
+
+    async def delete(self, name: SecretName) -> None:
+        """Delete all versions; a secret that is not there is no error. The vault keeps it recoverable for its days."""
+        from azure.core.exceptions import ResourceNotFoundError
+
+        try:
+            with translated(PLACE):
+                await self._open().delete_secret(self._name(name))
+        except InvalidRecord as error:
+            if not isinstance(error.__cause__, ResourceNotFoundError):
+                raise
+        except AlreadyExists:
+            return  # 409: it is being deleted at this moment
 
     async def close(self) -> None:
         if self._client is not None:
@@ -128,5 +163,10 @@ def _is_missing(cause: BaseException | None) -> bool:
 
     if not isinstance(cause, HttpResponseError):
         return False
-    inner = getattr(cause.error, "innererror", None) or {}
-    return cause.status_code == 404 or (cause.status_code == 403 and inner.get("code") == "SecretDisabled")
+    return cause.status_code == 404 or (cause.status_code == 403 and _inner_code(cause) == "SecretDisabled")
+
+
+def _inner_code(cause: BaseException | None) -> str:
+    """Key Vault's own code of a refusal; empty when it gives none."""
+    inner = getattr(getattr(cause, "error", None), "innererror", None) or {}
+    return str(inner.get("code", ""))

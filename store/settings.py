@@ -37,7 +37,7 @@ class SettingsStore:
         row = await self._tables.get(TABLE, self._connection, KEY)
         if row is not None:
             return _stored(row)
-        first = self._first()
+        first = self.first
         try:
             etag = await self._tables.create(TABLE, self._row(first, 1))
         except AlreadyExists:
@@ -50,7 +50,14 @@ class SettingsStore:
         etag = await self._tables.replace(TABLE, self._row(settings, revision), base.etag)
         return Stored(settings, revision, etag)
 
-    def _first(self) -> Settings:
+    async def reset(self) -> None:
+        """Go back to the document of the first start. It gets a new revision: nobody's ETag is good any more."""
+        base = await self.load()
+        await self.save(self.first, base)
+
+    @property
+    def first(self) -> Settings:
+        """The document of the first start, pre-filled from the application settings."""
         env = self._environment
         return Settings(
             microsoft=Microsoft(tenant_id=env.tenant_id, client_id=env.client_id),

@@ -123,7 +123,7 @@ class Tables:
             yield row
 
     async def _rows(self, table: str, clauses: str, select: Sequence[str], top: int) -> AsyncIterator[Row]:
-        columns = ["PartitionKey", "RowKey", *select] if select else None
+        columns = list(dict.fromkeys(["PartitionKey", "RowKey", *select])) if select else None
         pages = self._client(table).query_entities(clauses, select=columns, results_per_page=min(top or 1000, 1000))
         seen = 0
         iterator = pages.by_page()
@@ -171,6 +171,15 @@ class Tables:
         self.traffic.count(table)
         with translated(f"the table {table}"):
             await self._client(table).delete_entity(check_key(partition), check_key(key))
+
+    async def clear(self, table: str, partition: str) -> None:
+        """Remove every row of a partition. A row that somebody else removes meanwhile is no error."""
+        gone = [Row(partition, row.key, {}) async for row in self.query(table, partition, select=("RowKey",))]
+        try:
+            await self.write(table, [Write("delete", row) for row in gone])
+        except InvalidRecord:
+            for row in gone:
+                await self.delete(table, partition, row.key)
 
     async def write(self, table: str, writes: Iterable[Write]) -> None:
         """Apply writes of **one partition**, in transactions of at most 100; each transaction is all or nothing."""

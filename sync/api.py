@@ -13,18 +13,21 @@ from urllib.parse import quote
 
 import msgspec
 
+import graph.errors
 from store.document import Settings
 from store.errors import AccessDenied, Changed, Misconfigured, StoreError
 from store.links import Kind, Link
 from store.runs import FINISHED, Run, RunItem
 from store.secrets import MAX_BYTES, SECRET_NAMES, certificate_fault
 from store.validation import GUID, InvalidSettings, Problem, parse_settings
+from sync import lifecycle
 from sync.connection import Connection
+from sync.lifecycle import Started
 from sync.messages import Message
 from sync.openapi import document
 from sync.running import active_kinds
-from sync.service import Conflict, decide, missing_secrets, request_run, save_if_matching, store_secret
-from sync.status import read_status
+from sync.service import Conflict, decide, missing_secrets, replace_secret, request_run, save_if_matching
+from sync.status import State, read_status
 
 log = logging.getLogger("sync")
 
@@ -66,6 +69,45 @@ class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     preview: bool = False
     object_id: str | None = None
     """Only this user, or this group."""
+
+
+class PauseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/pause``."""
+
+    what: Literal["users", "groups"]
+    delete: bool = False
+    """Delete what was synced."""
+    preview: bool = False
+    """Only list what would be deleted."""
+
+
+class ResumeRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/resume``."""
+
+    what: Literal["users", "groups"]
+
+
+class EndRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``POST /api/disable`` and ``POST /api/disconnect``; it may be left out."""
+
+    delete_extensions: bool = False
+    """Delete the extensions of synced users."""
+    delete_groups: bool = False
+    """Delete the extension groups of synced groups."""
+    preview: bool = False
+    """Only list what would be deleted."""
+
+    def what(self) -> list[Kind]:
+        wanted: dict[Kind, bool] = {"users": self.delete_extensions, "groups": self.delete_groups}
+        return [kind for kind in KINDS if wanted[kind]]
+
+
+class LifeState(msgspec.Struct, frozen=True):
+    """What a change of state that deletes nothing answers."""
+
+    state: State
+    paused: list[Kind]
+    disabled: bool
 
 
 class SecretValue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,6 +164,8 @@ async def answered(work: Callable[[], Awaitable[Reply]]) -> Reply:
     except InvalidSettings as error:
         words = "The settings were refused; nothing was saved."
         return problem(422, "Unprocessable settings", words, error.problems)
+    except Conflict as error:
+        return problem(409, "Not in this state", str(error))
     except Misconfigured as error:
         words = str(error)
         return problem(503, "The deployment is misconfigured", f"{words[:1].upper()}{words[1:]}.")
@@ -192,6 +236,59 @@ async def _what(connection: Connection, request: SyncRequest, settings: Settings
     return ["users"] if request.object_id is not None and request.what is None else chosen
 
 
+async def post_pause(connection: Connection, ask: Ask, now: datetime.datetime) -> Reply:
+    _check_json(ask)
+    request = _parsed(ask.body or b"{}", PauseRequest)
+    if request.preview:
+        what: list[Kind] = [request.what] if request.delete else []
+        return _accepted(await lifecycle.preview(connection, "pause", what, now))
+    return await _changed(connection, await lifecycle.pause(connection, request.what, now, delete=request.delete), now)
+
+
+async def post_resume(connection: Connection, ask: Ask, now: datetime.datetime) -> Reply:
+    _check_json(ask)
+    request = _parsed(ask.body or b"{}", ResumeRequest)
+    return await _lives(connection, await lifecycle.resume(connection, request.what, now), now)
+
+
+async def post_disable(connection: Connection, ask: Ask, now: datetime.datetime) -> Reply:
+    _check_json(ask)
+    request = _parsed(ask.body or b"{}", EndRequest)
+    if request.preview:
+        return _accepted(await lifecycle.preview(connection, "disable", request.what(), now))
+    return await _changed(connection, await lifecycle.disable(connection, request.what(), now), now)
+
+
+async def post_enable(connection: Connection, now: datetime.datetime) -> Reply:
+    return await _lives(connection, await lifecycle.enable(connection, now), now)
+
+
+async def post_disconnect(connection: Connection, ask: Ask, now: datetime.datetime) -> Reply:
+    _check_json(ask)
+    request = _parsed(ask.body or b"{}", EndRequest)
+    if request.preview:
+        return _accepted(await lifecycle.preview(connection, "disconnect", request.what(), now))
+    return await _changed(connection, await lifecycle.disconnect(connection, request.what(), now), now)
+
+
+async def _changed(connection: Connection, started: Started, now: datetime.datetime) -> Reply:
+    """202 while a run has to finish what was asked for, else the new state."""
+    return _accepted(started) if started.run is not None else await _lives(connection, started, now)
+
+
+def _accepted(started: Started) -> Reply:
+    run = started.run
+    headers = {"Location": f"/api/runs/{run.id}"} if run is not None else {}
+    return _json(run, status=202, headers=headers, messages=started.messages)
+
+
+async def _lives(connection: Connection, started: Started, now: datetime.datetime) -> Reply:
+    status = await read_status(connection, now)
+    headers = {} if started.run is None else {"Location": f"/api/runs/{started.run.id}"}
+    summary = LifeState(status.state, status.paused, status.disabled)
+    return _json(summary, headers=headers, messages=started.messages)
+
+
 async def get_runs(connection: Connection, ask: Ask) -> Reply:
     top = _top(ask, 50)
     runs = [run async for run in connection.runs.newest(top, _after(ask))]
@@ -257,8 +354,16 @@ async def put_secret(connection: Connection, name: str, ask: Ask, now: datetime.
     value = _secret_value(ask)
     if known == "entra-client-certificate" and (fault := certificate_fault(value)):
         raise _unprocessable((Problem("/value", fault),))
-    version, messages = await store_secret(connection, known, value, now)
-    return _json({"name": known, "version": version}, messages=messages)
+    try:
+        stored, messages = await replace_secret(connection, known, value, now)
+    except graph.errors.Stop as error:
+        words = f"{error}".rstrip(".")
+        detail = f"Entra does not accept it, so it was not stored: {words}. {error.action}".strip()
+        raise ApiError(422, "Entra rejects the credential", detail, (Problem("/value", words),)) from error
+    except graph.errors.GraphError as error:
+        detail = f"It was not stored, because Entra could not be asked about it: {error}. Try again later."
+        raise ApiError(503, "Entra is not available", detail) from error
+    return _json(stored, messages=messages)
 
 
 async def get_openapi() -> Reply:

@@ -48,13 +48,13 @@ class GroupWriter:
         self._fence = fence
         self._now = now
         self._full = False
-        self._strangers: frozenset[str] = frozenset()
+        self.strangers: frozenset[str] = frozenset()
 
     async def look(self, chunk: Sequence[Operation]) -> None:
         """Read once more what is to be deleted: a delete is for good, and ids mean other groups after a restore."""
         touched = {pbx_id_of(operation): operation for operation in chunk if operation.kind == "delete"}
         found = await self._groups.details(list(touched)) if touched else []
-        self._strangers = frozenset(
+        self.strangers = frozenset(
             touched[group.id].object_id
             for group in found
             if group.name.casefold() != touched[group.id].before.get("name", group.name).casefold()
@@ -66,7 +66,7 @@ class GroupWriter:
                 return await self._create(operation)
             case "update" | "associate":
                 return await self._overwrite(operation)
-            case "delete" if operation.object_id in self._strangers:
+            case "delete" if operation.object_id in self.strangers:
                 reason = "The extension group with this id has another name now; it was left alone."
                 return Done(self._item(operation, "skipped", reason=reason), forget=operation.object_id)
             case "delete":

@@ -58,8 +58,8 @@ def forewarn(plan: Plan, linked: int, rules: Guard) -> str:
     if not check(Plan(operations=deletions), linked, rules).object_ids:
         return ""
     return (
-        f"{len(marks)} extensions were marked to be deleted after their days of grace, more than the guard lets pass at "
-        "once: see that it is meant so."
+        f"{len(marks)} extensions were marked to be deleted after their days of grace, more than the guard lets pass "
+        "at once: see that it is meant so."
     )
 
 

@@ -13,11 +13,26 @@ VERSION = "1"
 
 def document() -> dict[str, Any]:
     """The description that ``GET /api/openapi.json`` answers."""
-    from sync.api import LinkView, SyncRequest
+    from sync.api import EndRequest, LifeState, LinkView, PauseRequest, ResumeRequest, SyncRequest
+    from sync.service import StoredSecret
     from sync.status import Status
 
     _, components = msgspec.json.schema_components(
-        [Settings, Run, RunItem, Problem, LinkView, SyncRequest, Status], ref_template="#/components/schemas/{name}"
+        [
+            Settings,
+            Run,
+            RunItem,
+            Problem,
+            LinkView,
+            SyncRequest,
+            Status,
+            PauseRequest,
+            ResumeRequest,
+            EndRequest,
+            LifeState,
+            StoredSecret,
+        ],
+        ref_template="#/components/schemas/{name}",
     )
     return {
         "openapi": "3.1.0",
@@ -60,7 +75,12 @@ def _paths() -> dict[str, Any]:
             "put": _operation(
                 "putSettings",
                 "Replace the settings; members left out take their defaults",
-                {"200": _of("Settings"), "412": _failure("Somebody saved meanwhile."), "422": _failure("Refused.")},
+                {
+                    "200": _of("Settings"),
+                    "409": _failure("Read-only while paused or disabled."),
+                    "412": _failure("Somebody saved meanwhile."),
+                    "422": _failure("Refused."),
+                },
                 body="Settings",
                 parameters=[_parameter("If-Match", "header", "The ETag that was read; without it the last one wins.")],
             ),
@@ -76,6 +96,19 @@ def _paths() -> dict[str, Any]:
                 },
                 body="SyncRequest",
             )
+        },
+        "/api/pause": {
+            "post": _lifecycle(
+                "postPause", "Stop the synchronization of users or groups; settings stay", "PauseRequest"
+            )
+        },
+        "/api/resume": {
+            "post": _lifecycle("postResume", "Sync again what was paused, with a full run at once", "ResumeRequest")
+        },
+        "/api/disable": {"post": _lifecycle("postDisable", "Suspend the whole integration", "EndRequest")},
+        "/api/enable": {"post": _lifecycle("postEnable", "End the suspension, with a full run at once")},
+        "/api/disconnect": {
+            "post": _lifecycle("postDisconnect", "End the connection and forget it; runs stay", "EndRequest")
         },
         "/api/runs": {
             "get": _operation("getRuns", "Runs, newest first", {"200": _list_of("Run")}, parameters=[top, after])
@@ -112,7 +145,11 @@ def _paths() -> dict[str, Any]:
             "put": _operation(
                 "putSecret",
                 "Store a secret in the Key Vault; it is never shown again",
-                {"200": {"description": "Stored."}},
+                {
+                    "200": _of("StoredSecret"),
+                    "422": _failure("Unusable, or Entra rejects it; the old one stays."),
+                    "503": _failure("Entra cannot be asked; the old one stays."),
+                },
                 parameters=[
                     _parameter("name", "path", "entra-client-secret, entra-client-certificate or pbx-client-secret.")
                 ],
@@ -128,6 +165,16 @@ def _paths() -> dict[str, Any]:
             "get": _operation("getOpenApi", "This description", {"200": {"description": "OpenAPI 3.1."}})
         },
     }
+
+
+def _lifecycle(name: str, summary: str, body: str = "") -> dict[str, Any]:
+    """An operation that changes the state of the connection: 202 when something is deleted, or would be."""
+    answers = {"200": _of("LifeState"), "409": _failure("Not in this state.")}
+    return _operation(name, summary, answers if name in STARTERS else {**answers, "202": _of("Run")}, body=body)
+
+
+STARTERS = {"postResume", "postEnable"}
+"""They delete nothing. The run that they start is named in ``Location``."""
 
 
 def _failure(description: str) -> dict[str, Any]:

@@ -17,6 +17,8 @@ from sync.grace import due, forecast
 from sync.numbers import Numbers, Unusable, number_from
 from sync.plan import Extension, Inventory, Kind, Leaving, Linked, Operation, Plan
 
+BACK = "The user is wanted again: the mark for deletion is removed."
+
 
 class UsersInput(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that the plan depends on."""
@@ -58,9 +60,6 @@ def needs_inventory(
         and not _is_dropped(user, rules)
         for user in users
     )
-
-
-BACK = "The user is wanted again: the mark for deletion is removed."
 
 
 class _Planner:
@@ -292,17 +291,7 @@ class _Planner:
             return
         if differing and link.leaving.since:
             notes = (*notes, BACK)
-        if not differing and link.leaving.since:
-            reason = BACK
-        elif not differing and not is_written:
-            # Written by a run that could not record it, or by hand: what the link remembers has to follow.
-            reason = "The PBX has these values already; noted."
-        elif not differing:
-            reason = "The name in Entra changed; noted."
-        elif all(link.written.get(name, "") == fields[name] for name in differing):
-            reason = "Changed by hand on the PBX; put right."
-        else:
-            reason = "Changed in Entra."
+        reason = _why(link, fields, differing, is_written=is_written)
         self._overwrite("update", user, extension, current=current, fields=fields, notes=notes, reason=reason)
 
     def _overwrite(
@@ -355,14 +344,21 @@ class _Planner:
             self._plan_new(user, desired(user))
 
     def _begun(self, users: list[User]) -> dict[str, str]:
-        """The numbers of interrupted creates that are still free, by object id; nobody else gets them."""
+        """The numbers of interrupted creates that are still free and by the rule; nobody else gets them."""
         begun: dict[str, str] = {}
         for user in users:
             number = self._data.interrupted.get(user.id)
-            if number is not None and not self._numbers.is_taken(number):
+            if number is not None and self._follows_rule(user, number) and not self._numbers.is_taken(number):
                 self._numbers.take(number)
                 begun[user.id] = number
         return begun
+
+    def _follows_rule(self, user: User, number: str) -> bool:
+        """Whether a number is one that the rule gives: it may have changed since the number was chosen."""
+        rule = self._rules.number
+        if rule.kind == "property" and rule.property is not None:
+            return number_from(user, rule.property) == number
+        return not number.startswith("0") and int(number) >= rule.start
 
     def _reserved(self) -> set[str]:
         """The numbers of linked users whose extension is gone: it may come back."""
@@ -532,6 +528,20 @@ def _known_extensions(data: UsersInput) -> Mapping[int, Extension]:
         for link in data.links.values()
         if not link.released
     }
+
+
+def _why(link: Linked, fields: Mapping[str, str], differing: list[str], *, is_written: bool) -> str:
+    """Why a link and its extension do not stay as they are."""
+    if differing and all(link.written.get(name, "") == fields[name] for name in differing):
+        return "Changed by hand on the PBX; put right."
+    if differing:
+        return "Changed in Entra."
+    if link.leaving.since:
+        return BACK
+    if not is_written:
+        # Written by a run that could not record it, or by hand: what the link remembers has to follow.
+        return "The PBX has these values already; noted."
+    return "The name in Entra changed; noted."
 
 
 def _is_named(link: Linked, user: User) -> bool:

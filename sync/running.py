@@ -20,13 +20,13 @@ from store.health import Health, PbxFacts
 from store.leases import DURATION, Holder, Lease
 from store.links import Kind
 from store.runs import FINISHED, Run
-from sync import batches
+from sync import batches, removal
 from sync.applying import IntentBook, decode_intents
-from sync.connection import Connection
+from sync.connection import Connection, is_standing
 from sync.faults import NotReady, explain
 from sync.group_stage import GroupStage
 from sync.journal import Journal, summary
-from sync.stage import HELD, Context, Stage
+from sync.stage import Context, Stage
 from sync.tenant_groups import TenantGroups
 from sync.user_stage import UserStage
 
@@ -37,7 +37,7 @@ BUDGET_SECONDS = 20 * 60.0
 LEASE_NAME = "run"
 STAGES: dict[Kind, type[Stage]] = {"users": UserStage, "groups": GroupStage}
 """In the order in which a run does them: the members of a group need their extensions first."""
-PATIENT = frozenset({"approval"})
+PATIENT = frozenset({"approval", "resume", "enable", "pause", "disable", "disconnect"})
 """Who asked for runs that wait for the one in progress, instead of being refused."""
 REPEATED = frozenset({"api", "changes", "poll"})
 """Who asked for runs that need no second try: whoever asked asks again."""
@@ -107,12 +107,28 @@ class Execution:
             return await self._journal.begin() and await self._work(lease)
         except AskedToStop:
             await self._journal.end("cancelled", "Stopped: the state of the connection was changed meanwhile.")
+            if self._journal.run.task == "sync":
+                await self._go_on()
         except Exception as error:  # noqa: BLE001 - the run itself reports it, with its policy
             await self._fail(error)
         return False
 
+    async def _go_on(self) -> None:
+        """Have what was not paused synced by another run."""
+        settings = (await self._connection.settings.load()).settings
+        if set(self._journal.run.what).intersection(active_kinds(settings, await self._connection.health.load())):
+            await self._connection.try_again(self._now())
+
+    async def _remove(self, lease: Lease | None) -> bool:
+        note = lease.note if lease else await self._connection.leases.note(LEASE_NAME)
+        return await removal.carry_out(
+            self._connection, self._journal, lease, note=note, deadline=self._deadline, now=self._now
+        )
+
     async def _work(self, lease: Lease | None) -> bool:
         connection, journal = self._connection, self._journal
+        if journal.run.task == "remove":
+            return await self._remove(lease)
         settings = (await connection.settings.load()).settings
         health, etag = await connection.health.load_with_etag()
         kinds = self._kinds(settings, health)
@@ -160,7 +176,8 @@ class Execution:
                 await batches.consume(connection, batch, *_seen(context, stages), self._now())
             expiry = await self._expiry(settings, graph, health)
             capacity = await self._capacity(pbx) or capacity
-            await self._remember(context, stages, _facts(facts, capacity, journal.stamp()), expiry)
+            tenant = await self._tenant(settings, graph) or health.tenant
+            await self._remember(context, stages, _facts(facts, capacity, journal.stamp()), expiry, tenant)
             remarks = " ".join(filter(None, (stage.remark() for stage in stages)))
             await journal.finish(f"{summary(journal.run.counts)} {remarks}".strip())
         return False
@@ -218,6 +235,12 @@ class Execution:
             return await self._connection.secret_expiry(settings, graph, health, self._now())
         return None
 
+    async def _tenant(self, settings: Settings, graph: Graph) -> list[str]:
+        """The names of the tenant that was read; none when it cannot be told now."""
+        with contextlib.suppress(GraphError):
+            return sorted({settings.microsoft.tenant_id.lower(), await graph.tenant_id()} - {""})
+        return []
+
     async def _capacity(self, pbx: Pbx) -> Capacity | None:
         """The capacity after extensions came or went."""
         if not any(name in self._journal.run.counts for name in ("create.done", "delete.done")):
@@ -226,7 +249,9 @@ class Execution:
             return await pbx.capacity()
         return None
 
-    async def _remember(self, context: Context, stages: list[Stage], facts: PbxFacts, expiry: str | None) -> None:
+    async def _remember(
+        self, context: Context, stages: list[Stage], facts: PbxFacts, expiry: str | None, tenant: list[str]
+    ) -> None:
         """Keep what outlives the run: it worked, so earlier reasons for attention are gone."""
         stamp = self._journal.stamp()
         is_full = all(stage.is_complete for stage in stages)
@@ -234,8 +259,9 @@ class Execution:
         def change(health: Health) -> Health:
             changed = msgspec.structs.replace(
                 health,
-                reasons=[reason for reason in health.reasons if reason.code in HELD.values()],
+                reasons=[reason for reason in health.reasons if is_standing(reason.code)],
                 pbx=facts,
+                tenant=tenant,
                 secret_expires_at=expiry or health.secret_expires_at,
                 secret_checked_at=stamp if expiry else health.secret_checked_at,
                 initial_pending=health.initial_pending and not is_full,
@@ -254,9 +280,9 @@ class Execution:
         policy, fault = explain(error)
         if fault.code == "switched_off":
             # Nobody needs to be told: it is what an administrator chose since the run was asked for.
-            await self._journal.save(
-                status="refused", finished_at=self._journal.stamp(), message="It was switched off or paused meanwhile."
-            )
+            is_sync = self._journal.run.task == "sync"
+            words = "It was switched off or paused meanwhile." if is_sync else "It was taken back meanwhile."
+            await self._journal.save(status="refused", finished_at=self._journal.stamp(), message=words)
             return
         run = self._journal.run
         level = logging.ERROR if policy == "bug" else logging.WARNING

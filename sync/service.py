@@ -15,7 +15,7 @@ from store.errors import Changed, SecretMissing
 from store.health import Decisions, Health
 from store.links import Kind
 from store.runs import FINISHED, Fault, Run, run_id
-from store.secrets import SecretName
+from store.secrets import Secret, SecretName
 from store.settings import Stored
 from store.tables import Tables, open_tables
 from sync.connection import Connection, needed_secrets
@@ -35,12 +35,23 @@ DEAD_AFTER = datetime.timedelta(minutes=2)
 for ten minutes, so it is queued again. Executing a run twice does no harm: the second execution waits for the first,
 and then sees what it did."""
 RECENT = 50
+EXPIRY_DAYS = (60, 30, 14, 7, 1)
+"""So many days before the credential of the Entra application ends somebody is told."""
 REQUEUES = 5
 GIVEN_UP = "The run was interrupted again and again; it was given up."
 
 
 class Conflict(Exception):
     """The request does not fit the state of the connection; nothing was changed."""
+
+
+class StoredSecret(msgspec.Struct, frozen=True):
+    """A secret that was stored, without its value."""
+
+    name: SecretName
+    version: str
+    tested: bool
+    """Entra accepted it before it was stored."""
 
 
 class Bridge:
@@ -81,11 +92,13 @@ async def request_run(
     object_id: str | None = None,
     decides: str | None = None,
     what: Sequence[Kind] = ("users",),
+    task: Literal["sync", "remove"] = "sync",
 ) -> tuple[Run, Message]:
     """Record a run to be executed; the message has to be queued by the caller."""
     run = Run(
         id=run_id(now, secrets.token_hex(3)),
         what=list(what),
+        task=task,
         mode=mode,
         preview=preview,
         object_id=object_id,
@@ -111,7 +124,8 @@ async def save_settings(
     connection: Connection, settings: Settings, base: Stored, now: datetime.datetime
 ) -> tuple[Stored, list[Message]]:
     """Save the document; the save that enables users or groups starts an initial run at once, if all it needs is
-    there."""
+    there. ``Conflict`` when it changes what is read-only."""
+    await _check_changeable(connection, base.settings, settings)
     stored = await connection.settings.save(settings, base)
     was_enabled = enabled_kinds(base.settings)
     if all(kind in was_enabled for kind in enabled_kinds(settings)):
@@ -125,14 +139,54 @@ async def save_settings(
     return stored, await start_pending(connection, settings, now)
 
 
+async def _check_changeable(connection: Connection, before: Settings, after: Settings) -> None:
+    """``Conflict`` when the state of the connection does not allow this change."""
+    if after == before:
+        return
+    health = await connection.health.load()
+    if health.disabled:
+        what = "The connection is being ended" if health.is_disconnecting else "The integration is disabled"
+        raise Conflict(f"{what}: its settings are read-only. Enable it first.")
+    changed = [kind for kind in health.paused if getattr(before, kind) != getattr(after, kind)]
+    if changed:
+        raise Conflict(f"The synchronization of {changed[0]} is paused: /{changed[0]} is read-only. Resume it first.")
+    tenant = after.microsoft.tenant_id.lower()
+    known = health.tenant or [before.microsoft.tenant_id.lower()]
+    if tenant != before.microsoft.tenant_id.lower() and tenant not in known and await is_linked(connection):
+        raise Conflict(
+            "What is synced belongs to another tenant, so /microsoft/tenant_id cannot change. Disconnect first: "
+            "POST /api/disconnect. Is it the same tenant under another name, then enter its id."
+        )
+
+
+async def is_linked(connection: Connection, kinds: Sequence[Kind] = ("users", "groups")) -> bool:
+    """Whether anything of these kinds is linked."""
+    for kind in kinds:
+        async for link in connection.links(kind).all():
+            if link.state == "linked":
+                return True
+    return False
+
+
 async def store_secret(
     connection: Connection, name: SecretName, value: str, now: datetime.datetime
-) -> tuple[str, list[Message]]:
-    """Store a secret and answer its version. A run that waits for it is started at once."""
+) -> tuple[Secret, list[Message]]:
+    """Store a secret. A run that waits for it is started at once."""
     secret = await connection.secrets.write(name, value)
     await connection.secret_stored(name, secret.version)
     settings = (await connection.settings.load()).settings
-    return secret.version, await start_pending(connection, settings, now)
+    return secret, await start_pending(connection, settings, now)
+
+
+async def replace_secret(
+    connection: Connection, name: SecretName, value: str, now: datetime.datetime
+) -> tuple[StoredSecret, list[Message]]:
+    """Store a secret in place of the old one. What Entra can be asked about has to work first: raises
+    ``graph.errors.Stop`` when Entra rejects it and ``Retry`` when it cannot be asked, and the old one stays."""
+    settings = (await connection.settings.load()).settings
+    tested = await connection.try_proof(settings, name, value)
+    secret, messages = await store_secret(connection, name, value, now)
+    return StoredSecret(name, secret.version, tested), messages
 
 
 async def start_pending(connection: Connection, settings: Settings, now: datetime.datetime) -> list[Message]:
@@ -181,10 +235,14 @@ async def decide(
         raise Conflict("This run holds nothing that waits for a decision.")
     if run.decision:
         raise Conflict(f"This run was {run.decision} already.")
-    decided = msgspec.structs.replace(run, decision=decision)
-    await connection.runs.replace(decided, etag)
     items = [item async for item in connection.runs.items(id_) if item.outcome == "held"]
     ids, kinds = {item.object_id for item in items}, sorted({item.kind for item in items})
+    active = active_kinds((await connection.settings.load()).settings, await connection.health.load())
+    off = [kind for kind in kinds if kind not in active]
+    if decision == "approved" and off:
+        raise Conflict(f"The synchronization of {' and '.join(off)} is off or paused. Switch it on first.")
+    decided = msgspec.structs.replace(run, decision=decision)
+    await connection.runs.replace(decided, etag)
     codes = {HELD[kind] for kind in kinds}
 
     def decided_on(held: Decisions) -> Decisions:
@@ -208,7 +266,7 @@ async def tick(connection: Connection, now: datetime.datetime) -> list[Message]:
     stored = await connection.settings.load()
     settings = stored.settings
     messages = await _requeue_stuck(connection, now)
-    health = await connection.health.load()
+    health = await warn_of_expiry(connection, await connection.health.load(), now)
     if not active_kinds(settings, health) or settings.missing():
         return messages
     stamp = now.isoformat(timespec="seconds")
@@ -231,14 +289,30 @@ async def tick(connection: Connection, now: datetime.datetime) -> list[Message]:
     return messages
 
 
+async def warn_of_expiry(connection: Connection, health: Health, now: datetime.datetime) -> Health:
+    """Tell the log once when the credential's end comes nearer than one of ``EXPIRY_DAYS``. That it has passed is told
+    by the runs that fail."""
+    end = health.secret_expires_at
+    days = None if end is None else (datetime.datetime.fromisoformat(end) - now).days
+    if days is not None and days < 0:
+        return health
+    reached = 0 if days is None else min((limit for limit in EXPIRY_DAYS if days <= limit), default=0)
+    if reached == health.expiry_told:
+        return health
+    if reached and (not health.expiry_told or reached < health.expiry_told):
+        log.warning("The credential of the Entra application expires on %s, in %s days", (end or "")[:10], days)
+    return await connection.health.update(lambda health: msgspec.structs.replace(health, expiry_told=reached))
+
+
 def next_run_at(settings: Settings, health: Health, now: datetime.datetime) -> datetime.datetime | None:
-    """When the next run starts by itself; ``None`` while nothing is enabled."""
-    if not active_kinds(settings, health):
-        return None
-    times = [next_due(settings.schedule, now)]
-    if health.retry_at is not None:
-        times.append(datetime.datetime.fromisoformat(health.retry_at))
-    return min(times)
+    """When the next run starts by itself; ``None`` while nothing is enabled, and nothing waits to be deleted."""
+    removal = health.removal
+    times = [datetime.datetime.fromisoformat(removal.next_try_at)] if removal and removal.next_try_at else []
+    if active_kinds(settings, health):
+        times.append(next_due(settings.schedule, now))
+        if health.retry_at is not None:
+            times.append(datetime.datetime.fromisoformat(health.retry_at))
+    return min(times, default=None)
 
 
 def _scheduled(settings: Settings, health: Health, now: datetime.datetime) -> bool:

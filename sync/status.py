@@ -9,12 +9,14 @@ import msgspec
 from store.document import Settings
 from store.errors import StoreError
 from store.health import Health, Reason
+from store.links import Kind
 from store.runs import Run
 from store.secrets import SecretName
-from sync.connection import Connection
+from sync.connection import REMOVAL_INCOMPLETE, Connection
 from sync.faults import MISSING_SECRETS
 from sync.running import active_kinds
-from sync.service import missing_secrets, next_run_at
+from sync.service import EXPIRY_DAYS, missing_secrets, next_run_at
+from sync.stage import HELD
 from sync.subscriptions import View, overview, unreachable
 
 type State = Literal["not_connected", "connected", "paused", "disabled", "needs_attention"]
@@ -69,6 +71,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     connection: str
     state: State
     reasons: list[Reason]
+    paused: list[Kind]
+    """What is paused."""
+    disabled: bool
+    """The whole integration is suspended."""
     last_run: RunSummary | None
     next_run: str | None
     """When the next run starts by itself (RFC 3339, UTC)."""
@@ -94,23 +100,29 @@ async def read_status(connection: Connection, now: datetime.datetime) -> Status:
     reasons = [*trouble, *_missing_reasons(settings, missing), *health.reasons, *_expiry_reasons(health, now)]
     return Status(
         connection=connection.id,
-        state=_state(settings, missing, reasons),
+        state=_state(settings, missing, reasons, health),
         reasons=reasons,
+        paused=health.paused,
+        disabled=health.disabled,
         last_run=_summary(runs[0]) if runs else None,
         next_run=_stamp(next_run_at(settings, health, now)),
         last_full_success=health.last_full_success,
         counts={"users": health.counts.get("users", 0), "groups": health.counts.get("groups", 0)},
         subscriptions=await overview(connection),
-        warnings=_warnings(connection, settings, health),
+        warnings=_warnings(connection, settings, health, now),
         secret_expiry=_expiry(health, now),
         pbx=_pbx(settings, health),
         capacity=_capacity(health),
     )
 
 
-def _warnings(connection: Connection, settings: Settings, health: Health) -> list[str]:
-    silent = unreachable(connection.environment)
-    return [f"{silent} Changes are found by the poll."] if silent and active_kinds(settings, health) else []
+def _warnings(connection: Connection, settings: Settings, health: Health, now: datetime.datetime) -> list[str]:
+    silent, expiry = unreachable(connection.environment), _expiry(health, now)
+    warnings = [f"{silent} Changes are found by the poll."] if silent and active_kinds(settings, health) else []
+    if expiry is not None and 0 <= expiry.days_left <= max(EXPIRY_DAYS):
+        days = "1 day" if expiry.days_left == 1 else f"{expiry.days_left} days"
+        warnings.append(f"The credential of the Entra application expires on {expiry.at[:10]}, in {days}.")
+    return warnings
 
 
 async def _missing(connection: Connection, settings: Settings) -> tuple[list[SecretName], list[Reason]]:
@@ -122,10 +134,17 @@ async def _missing(connection: Connection, settings: Settings) -> tuple[list[Sec
         return [], [Reason("key_vault", f"The secrets cannot be looked up: {error}.", "Check the Key Vault.")]
 
 
-def _state(settings: Settings, missing: Sequence[str], reasons: Sequence[Reason]) -> State:
+def _state(settings: Settings, missing: Sequence[str], reasons: Sequence[Reason], health: Health) -> State:
+    """What an administrator switched off is no fault: only deletions that fail make a disabled one need attention."""
     if settings.missing() or missing:
         return "not_connected"
-    return "needs_attention" if reasons else "connected"
+    if health.disabled:
+        is_stuck = any(reason.code == REMOVAL_INCOMPLETE for reason in reasons)
+        return "needs_attention" if is_stuck else "disabled"
+    at_rest = {HELD[kind] for kind in health.paused}  # decided when it is resumed
+    if any(reason.code not in at_rest for reason in reasons):
+        return "needs_attention"
+    return "paused" if health.paused else "connected"
 
 
 def _missing_reasons(settings: Settings, secrets: Sequence[SecretName]) -> list[Reason]:

@@ -184,7 +184,7 @@ class UserStage(Stage):
         )
 
     def _spare_numbers(self) -> Numbers:
-        """Numbers that neither an extension, nor a link, nor this plan has: for a create whose own is taken meanwhile."""
+        """For creates whose number is taken meanwhile: what neither an extension, nor a link, nor this plan has."""
         data = self._gathered.data
         extensions = data.inventory.extensions.values() if data.inventory is not None else ()
         taken = {operation.number for operation in self.plan.operations}

@@ -13,8 +13,7 @@ from store.runs import Outcome, RunItem
 from sync.applying import Done, IntentBook, pbx_id_of, planned_item
 from sync.numbers import Numbers
 from sync.passwords import new_password
-from sync.plan import Operation
-
+from sync.plan import Leaving, Operation
 
 OTHER_NUMBERS = 3
 """How many more numbers a create tries when its own is taken."""
@@ -54,7 +53,7 @@ class UserWriter:
         self._book = book
         self._now = now
         self._full = False
-        self._strangers: frozenset[str] = frozenset()
+        self.strangers: frozenset[str] = frozenset()
 
     async def look(self, chunk: Sequence[Operation]) -> None:
         """Find the objects whose extension id means another extension now, after a factory reset or a restored backup.
@@ -68,7 +67,7 @@ class UserWriter:
             if operation.kind == "delete" or (operation.kind == "update" and operation.after and not self._is_read)
         }
         found = await self._pbx.details(list(touched)) if touched else []
-        self._strangers = frozenset(
+        self.strangers = frozenset(
             touched[extension.id].object_id
             for extension in found
             if extension.number != touched[extension.id].number
@@ -79,7 +78,7 @@ class UserWriter:
         match operation.kind:
             case "create":
                 return await self._create(operation)
-            case "update" | "associate" if operation.object_id in self._strangers:
+            case "update" | "associate" if operation.object_id in self.strangers:
                 reason = "The extension with this id is another one now; the next full run looks for the right one."
                 return Done(self._item(operation, "skipped", reason=reason))
             case "update" | "associate":
@@ -89,7 +88,7 @@ class UserWriter:
             case "release":
                 return Done(self._item(operation, "done"), save=self._released(operation))
             case _:
-                return Done(self._item(operation, "skipped"), save=self._marked(operation))
+                return Done(self._item(operation, "skipped"), save=self._with_mark(operation, operation.leaving))
 
     def intent(self, operation: Operation) -> Link:
         return msgspec.structs.replace(self._link(operation, None), state="intent")
@@ -192,14 +191,14 @@ class UserWriter:
         if len(rest) == len(operation.after):
             raise Conflict(words)
         if not rest:
-            return Done(self._item(operation, "skipped", reason=words))
+            return Done(self._item(operation, "skipped", reason=words), save=self._with_mark(operation, Leaving()))
         await self._update(pbx_id_of(operation), rest)
         fields = {**operation.fields, "email_addr": operation.before.get("email_addr", "")}
         done = msgspec.structs.replace(operation, after=rest, fields=fields, notes=(*operation.notes, words))
         return Done(self._item(done, "done"), save=self._link(done, pbx_id_of(done)))
 
     async def _delete(self, operation: Operation) -> Done:
-        if operation.object_id in self._strangers:
+        if operation.object_id in self.strangers:
             reason = "The extension with this id has another number and another address now; it was left alone."
             return Done(self._item(operation, "skipped", reason=reason), forget=operation.object_id)
         pbx_id = pbx_id_of(operation)
@@ -244,10 +243,10 @@ class UserWriter:
             return None
         return msgspec.structs.replace(link, state="released", leaving_since="", leaving_reason="", run_id=self._run_id)
 
-    def _marked(self, operation: Operation) -> Link | None:
-        """The link with the mark that a skip gives it, or takes from it; ``None`` when it does neither."""
-        link, leaving = self._known.get(operation.object_id), operation.leaving
-        if link is None or leaving is None:
+    def _with_mark(self, operation: Operation, leaving: Leaving | None) -> Link | None:
+        """The link with this mark, or without one; ``None`` when nothing about it changes."""
+        link = self._known.get(operation.object_id)
+        if link is None or leaving is None or leaving == Leaving(link.leaving_since, link.leaving_reason):
             return None
         return msgspec.structs.replace(
             link, leaving_since=leaving.since, leaving_reason=leaving.reason, run_id=self._run_id

@@ -170,6 +170,22 @@ async def test_an_extension_whose_second_creation_did_not_happen_is_not_called_c
     assert "created again with its number" in item.reason
 
 
+async def test_a_creation_that_did_not_happen_follows_the_rule_that_was_changed_since(world: World) -> None:
+    await world.secrets()
+    await world.enable()
+    await world.run()
+    properties = {"displayName": "Late Arrival", "mail": "late@contoso.example", "employeeId": "2099"}
+    late = {"userPrincipalName": "late@contoso.example", "accountEnabled": True, "userType": "Member"}
+    world.microsoft.directory.create("user", properties | late)
+    world.pbx.faults.append(Fault("drop", path=CREATE, times=None))
+    assert (await world.run()).counts["create.failed"] == 1
+    world.pbx.faults.clear()
+    await world.enable(number={"kind": "property", "property": "employeeId", "start": 1000})
+    await world.run()
+    numbers = [number for number, one in world.extensions().items() if one["email_addr"] == "late@contoso.example"]
+    assert numbers == ["2099"]
+
+
 async def test_what_does_not_fit_the_licence_is_skipped_with_that_reason(world: World) -> None:
     await world.secrets()
     await world.enable()

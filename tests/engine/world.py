@@ -144,12 +144,18 @@ class World:
     def person(self, name: str, **properties: Any) -> str:
         """A new user with an address; answers the object id."""
         address = f"{name.lower().replace(' ', '.')}@contoso.example"
-        usual = {"displayName": name, "userPrincipalName": address, "mail": address, "mailNickname": "x"}
+        usual = {"id": self._new_id(), "displayName": name, "userPrincipalName": address, "mail": address,
+                 "mailNickname": "x"}  # fmt: skip
         return self.microsoft.directory.create("user", {**usual, **properties}).id
 
     def people(self, number: int) -> list[str]:
         """So many new users, in the order in which they get their numbers: 1000, 1001 and so on."""
         return [self.person(f"Person {index:04}") for index in range(number)]
+
+    def _new_id(self) -> str:
+        """Object ids in no order, and the same ones in every world. Those of purged objects are never used again."""
+        number = sum(map(len, self.microsoft.directory.order.values()))
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, str(number)))
 
     async def staff(self, number: int) -> list[str]:
         """So many users as they are after their first sync, with extensions and links; much faster than one."""
@@ -190,7 +196,8 @@ class World:
         directory = self.microsoft.directory
         shape = {"securityEnabled": kind == "security", "mailEnabled": kind != "security"}
         types = ["Unified"] if kind == "microsoft365" else []
-        entity = directory.create("group", {"displayName": name, "mailNickname": "g", "groupTypes": types, **shape})
+        names = {"id": self._new_id(), "displayName": name, "mailNickname": "g"}
+        entity = directory.create("group", {**names, "groupTypes": types, **shape})
         self.join(entity.id, *members)
         return entity.id
 

@@ -3,6 +3,7 @@
 The pools are small on purpose, so that addresses, numbers and names meet all the time.
 """
 
+import datetime
 import random
 from collections.abc import Iterable
 from typing import Literal
@@ -12,12 +13,13 @@ from hypothesis import strategies as st
 
 from graph.models import Removed, User
 from store.document import Numbering, Users, UserScope
-from sync.plan import Extension, Inventory, Linked, Operation, Plan
+from sync.plan import Extension, Inventory, Leaving, Linked, Operation, Plan
 from sync.planner import UsersInput, plan_users
 
 IDS = tuple(f"user-{number}" for number in range(6))
 ADDRESSES = ("a@x.example", "b@x.example", "B@x.example", "c@x.example", "d@x.example", "e@x.example")
 NUMBERS = tuple(str(number) for number in range(998, 1004))
+NOW = datetime.datetime(2026, 3, 2, 9, tzinfo=datetime.UTC)
 PROPERTY_VALUES = ("1000", "1001", "1002", "+31 20 1234567 ext. 1003", "998", "no digits", "12345678", "0")
 
 
@@ -30,6 +32,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
     capacity: int | None
     rules: Users
     members: frozenset[str] | None
+    now: datetime.datetime = NOW
 
     def data(self, *, only: Iterable[str] | None = None) -> UsersInput:
         """The planner's input of a full run, or of an incremental one about the users ``only``."""
@@ -42,6 +45,7 @@ class World(msgspec.Struct, frozen=True, kw_only=True):
             rules=self.rules,
             members=self.members,
             inventory=Inventory(self.extensions, free),
+            now=self.now,
         )
 
     def plan(self) -> Plan:
@@ -89,7 +93,10 @@ class _Machine:
                 del self.links[operation.object_id]
             case "release":
                 link = self.links[operation.object_id]
-                self.links[operation.object_id] = msgspec.structs.replace(link, released=True)
+                self.links[operation.object_id] = msgspec.structs.replace(link, released=True, leaving=Leaving())
+            case "skip" if operation.leaving is not None:
+                link = self.links[operation.object_id]
+                self.links[operation.object_id] = msgspec.structs.replace(link, leaving=operation.leaving)
 
     def _create(self, operation: Operation) -> None:
         if any(extension.number == operation.number for extension in self.extensions.values()):
@@ -230,7 +237,7 @@ def _has(extensions: dict[int, Extension], number: str) -> bool:
 
 
 @st.composite
-def rules(draw: st.DrawFn) -> Users:
+def rules(draw: st.DrawFn, grace_days: tuple[int, ...] = (0,)) -> Users:
     kind: Literal["all", "types", "groups"] = draw(st.sampled_from(("all", "all", "types", "groups")))
     by_property = draw(st.booleans())
     return Users(
@@ -243,15 +250,16 @@ def rules(draw: st.DrawFn) -> Users:
         ),
         delete_when=draw(st.sampled_from([[], ["disabled"], ["deleted"], ["disabled", "deleted"]])),
         delete_out_of_scope=draw(st.booleans()),
+        delete_grace_days=draw(st.sampled_from(grace_days)),
         associate_by_email=draw(st.booleans()),
     )
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def worlds(draw: st.DrawFn, grace_days: tuple[int, ...] = (0,)) -> World:
     present = draw(st.lists(st.sampled_from(IDS), unique=True))
     extensions = draw(contents())
-    chosen = draw(rules())
+    chosen = draw(rules(grace_days))
     return World(
         users={name: draw(users(name)) for name in present},
         links=draw(links(extensions)),

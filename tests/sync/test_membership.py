@@ -200,7 +200,17 @@ def test_a_round_applied_twice_is_a_round_applied_once(
     assert (again.groups, again.changed, again.named) == (once.groups, frozenset(), once.named)
 
 
-@given(KNOWN, ENTRIES, st.integers(0, 8))
+def lasting(entries: list[Group]) -> list[Group]:
+    """The same entries, except that no Microsoft 365 group turns into another kind: Entra settles that when a group is
+    made (https://learn.microsoft.com/graph/api/resources/group: groupTypes)."""
+    made: list[Group] = []
+    for entry in entries:
+        unified = any(one.id == entry.id and one.group_types for one in made)
+        made.append(msgspec.structs.replace(entry, group_types=None) if unified else entry)
+    return made
+
+
+@given(KNOWN, ENTRIES.map(lasting), st.integers(0, 8))
 def test_two_rounds_are_one_round(before: dict[str, DirectoryGroup], entries: list[Group], cut: int) -> None:
     whole = merge(before, entries, complete=False)
     one = merge(before, entries[:cut], complete=False)

@@ -27,7 +27,13 @@ def extension(pbx_id: int, number: str, **changes: str) -> Extension:
 
 
 def link(object_id: str, of: Extension, **changes: Any) -> Linked:
-    usual = {"pbx_id": of.pbx_id, "number": of.number, "written": of.fields, "name": object_id.title()}
+    usual = {
+        "pbx_id": of.pbx_id,
+        "number": of.number,
+        "written": of.fields,
+        "name": object_id.title(),
+        "user_principal_name": f"{object_id}@x.example",
+    }
     return Linked(object_id=object_id, **{**usual, **changes})
 
 
@@ -364,6 +370,32 @@ def test_what_the_pbx_has_already_is_noted_even_while_an_address_is_blocked() ->
     assert "extension 1001 has it" in operation.notes[0]
 
 
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("changes", [{"display_name": "Ann the Second"}, {"user_principal_name": "queen@x.example"}])
+def test_a_name_that_changed_is_noted_without_a_write(changes: dict[str, str], complete: bool) -> None:
+    ann = user("ann", mail="ann@x.example", **changes)
+    operation = only(plan(ann, links=(ANN_LINK,), pbx=(ANN,) if complete else None, complete=complete))
+    assert (operation.kind, operation.before, operation.after) == ("update", {}, {})
+    assert operation.reason == "The name in Entra changed; noted."
+    assert {operation.name, operation.user_principal_name} > set(changes.values())
+
+
+def test_a_name_that_changed_is_noted_even_while_an_address_is_blocked() -> None:
+    ann = user("ann", mail="bob@x.example", display_name="Ann the Second")
+    operation = only(plan(ann, BOB_USER, links=(ANN_LINK, BOB_LINK), pbx=(ANN, BOB)))
+    assert (operation.kind, operation.name, operation.after) == ("update", "Ann the Second", {})
+    assert "extension 1001 has it" in operation.notes[0]
+
+
+def test_only_a_number_that_could_be_any_other_may_be_replaced_while_a_create_is_sent() -> None:
+    assert only(plan(user("ann"))).any_number
+    assert only(plan(user("ann"), interrupted={"ann": "1000"})).any_number
+    assert not only(plan(ANN_USER, links=(ANN_LINK,), pbx=())).any_number
+    told = user("ann", business_phones=["2041"])
+    assert not only(plan(told, number=BY_PROPERTY)).any_number
+    assert not only(plan(told, number=BY_PROPERTY, interrupted={"ann": "2041"})).any_number
+
+
 def test_nothing_to_change_is_no_operation() -> None:
     assert plan(ANN_USER, links=(ANN_LINK,), pbx=(ANN,)) == Plan(unchanged=1, read=1)
 
@@ -441,6 +473,17 @@ def test_a_stranger_under_a_links_id_can_be_associated_with_its_own_user() -> No
 def test_an_extension_that_was_renumbered_by_hand_is_still_the_users() -> None:
     renumbered = extension(7, "2000", first_name="Anna", email_addr="ann@x.example")
     assert shape(plan(ANN_USER, links=(ANN_LINK,), pbx=(renumbered,))) == [("update", "ann", "2000")]
+
+
+@pytest.mark.parametrize(
+    "renamed",
+    [{"display_name": "Ann of the Lists"}, {"user_principal_name": "ann@lists.example"}],
+    ids=["display-name", "user-principal-name"],
+)
+def test_a_new_name_alone_is_noted_for_the_lists_without_a_write(renamed: dict[str, str]) -> None:
+    operation = only(plan(user("ann", mail="ann@x.example", **renamed), links=(ANN_LINK,), pbx=(ANN,)))
+    assert (operation.kind, operation.reason) == ("update", "The name in Entra changed; noted.")
+    assert (operation.before, operation.after, operation.fields) == ({}, {}, ANN.fields)
 
 
 # Coming back

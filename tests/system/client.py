@@ -1,6 +1,7 @@
 """The bridge as a script sees it: its JSON API over HTTP, and the emulators' control routes."""
 
 import asyncio
+import io
 import ssl
 from collections.abc import Callable
 from typing import Any, Self
@@ -43,12 +44,13 @@ class Client:
         sent = {"x-functions-key": self.cloud.host.function_key if key is None else key, **(headers or {})}
         if body is not None or raw is not None:
             sent.setdefault("Content-Type", "application/json")
-        data = raw if raw is not None else None if body is None else msgspec.json.encode(body)
+        content = raw if raw is not None else None if body is None else msgspec.json.encode(body)
+        data = None if content is None else io.BytesIO(content)  # aiohttp warns of large bodies that are bytes
         url = f"{self.cloud.host.url}{path}"
         async with self._session.request(method, url, data=data, headers=sent) as response:
-            content = await response.read()
+            received = await response.read()
             found = {name.lower(): value for name, value in response.headers.items()}
-            decoded = msgspec.json.decode(content) if "json" in found.get("content-type", "") else content
+            decoded = msgspec.json.decode(received) if "json" in found.get("content-type", "") else received
             return response.status, decoded, found
 
     async def get(self, path: str) -> Any:

@@ -83,7 +83,10 @@ async def test_wrong_pbx_credentials_make_one_attempt_and_recover_with_the_right
 
 
 async def test_an_expired_entra_secret_names_itself(client: Client) -> None:
-    await client.secrets(entra_client_secret=EXPIRED_CLIENT_SECRET)
+    status, problem, _ = await client.call("PUT", "/api/secrets/entra-client-secret", {"value": EXPIRED_CLIENT_SECRET})
+    assert status == 422
+    assert "expired" in problem["detail"]
+    await client.store_directly(sample_secrets() | {"entra-client-secret": EXPIRED_CLIENT_SECRET})
     await client.enable_users()
     await client.newest_run()
     status = await client.get("/api/status")
