@@ -1,6 +1,6 @@
 """``make bench``: every benchmark, one after the other. Ratios are of one run; single figures depend on the machine."""
 
-from benchmarks import graph_read, host_speed, imports, notifications, sync_runs
+from benchmarks import graph_read, group_runs, host_speed, imports, notifications, sync_runs
 
 
 def main() -> None:
@@ -14,6 +14,8 @@ def main() -> None:
     notifications.main([])
     print()
     sync_runs.main()
+    print()
+    group_runs.main()
 
 
 if __name__ == "__main__":
