@@ -36,6 +36,8 @@ TRIAL_SECONDS = 10.0
 EXPIRY_CHECK = datetime.timedelta(hours=12)
 RETRY_MINUTES = (5, 10, 20, 40, 60)
 """Pauses before a failed run is tried again; the last one repeats."""
+GROUPS_UNAVAILABLE = "groups_unavailable"
+"""The reason for attention where the firmware has no extension groups."""
 REMOVAL_INCOMPLETE = "removal_incomplete"
 """The reason for attention while the PBX does not delete what an administrator wants deleted."""
 ATTENTION_AFTER = 3
@@ -222,8 +224,9 @@ def _proof_name(settings: Settings) -> SecretName:
 
 
 def is_standing(code: str) -> bool:
-    """Whether a reason stays although runs work: it waits for a decision, or for the PBX to delete something."""
-    return code.endswith("deletions_held") or code == REMOVAL_INCOMPLETE
+    """Whether a reason stays although runs work: it waits for a decision, for the PBX to delete something, or for a
+    firmware that can do what is wanted."""
+    return code.endswith("deletions_held") or code in {REMOVAL_INCOMPLETE, GROUPS_UNAVAILABLE}
 
 
 def later(removal: Removal, now: datetime.datetime) -> Removal:

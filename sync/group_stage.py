@@ -11,14 +11,12 @@ from store.leases import Lease
 from store.links import Kind, Link
 from store.runs import RunItem, Step
 from sync.applying import Writer
+from sync.connection import GROUPS_UNAVAILABLE
 from sync.group_plan import LIMIT, GroupsInput, PbxGroup, in_scope, plan_groups
 from sync.group_writes import GroupWriter, hand_over
 from sync.plan import Linked, Operation
 from sync.stage import Context, Stage
 from sync.user_stage import MOVED_LIMIT
-
-UNAVAILABLE = "groups_unavailable"
-"""The reason for attention where the firmware has no extension groups."""
 
 
 class GroupStage(Stage):
@@ -271,13 +269,13 @@ class GroupStage(Stage):
         return [] if self._trouble is not None else super().look_again()
 
     def remembered(self, health: Health) -> Health:
-        others = [reason for reason in health.reasons if reason.code != UNAVAILABLE]
+        others = [reason for reason in health.reasons if reason.code != GROUPS_UNAVAILABLE]
         changed = super().remembered(msgspec.structs.replace(health, reasons=others))
-        earlier = next((reason for reason in self.context.health[0].reasons if reason.code == UNAVAILABLE), None)
+        earlier = next((reason for reason in self.context.health[0].reasons if reason.code == GROUPS_UNAVAILABLE), None)
         if self._trouble is not None:
             since = earlier.since if earlier else self.context.journal.stamp()
             words = f"{self._trouble}"
-            reason = Reason(UNAVAILABLE, f"{words[:1].upper()}{words[1:]}.", self._trouble.action, since)
+            reason = Reason(GROUPS_UNAVAILABLE, f"{words[:1].upper()}{words[1:]}.", self._trouble.action, since)
         elif earlier is not None and not self._was_asked:
             reason = earlier
         else:

@@ -22,7 +22,7 @@ from store.links import Kind
 from store.runs import FINISHED, Run
 from sync import batches, removal
 from sync.applying import IntentBook, decode_intents
-from sync.connection import Connection, is_standing
+from sync.connection import GROUPS_UNAVAILABLE, Connection, is_standing
 from sync.faults import NotReady, explain
 from sync.group_stage import GroupStage
 from sync.journal import Journal, summary
@@ -255,11 +255,12 @@ class Execution:
         """Keep what outlives the run: it worked, so earlier reasons for attention are gone."""
         stamp = self._journal.stamp()
         is_full = all(stage.is_complete for stage in stages)
+        over = set() if context.settings.groups.enabled else {GROUPS_UNAVAILABLE}
 
         def change(health: Health) -> Health:
             changed = msgspec.structs.replace(
                 health,
-                reasons=[reason for reason in health.reasons if is_standing(reason.code)],
+                reasons=[reason for reason in health.reasons if is_standing(reason.code) and reason.code not in over],
                 pbx=facts,
                 tenant=tenant,
                 secret_expires_at=expiry or health.secret_expires_at,

@@ -467,6 +467,23 @@ async def test_without_the_interface_users_go_on_and_the_reason_stays_until_the_
     assert world.pbx_groups() == [("Sales", ["1000"])]
 
 
+async def test_runs_that_are_not_about_groups_keep_the_reason_until_groups_are_switched_off(world: World) -> None:
+    world.firmware(extension_group_paths="none")
+    world.group("Sales", *world.people(1))
+    await world.first_sync()
+    [told] = (await read_status(world.connection, world.tell())).reasons
+    await world.sync(preview=True)
+    await world.run(what=("users",))
+    assert (await read_status(world.connection, world.tell())).reasons == [told]
+
+    def switch_off(document: dict[str, Any]) -> None:
+        document["groups"]["enabled"] = False
+
+    await world.settings(switch_off)
+    await world.run(what=("users",))
+    assert await codes(world) == []
+
+
 async def test_a_preview_without_the_interface_plans_no_groups(world: World) -> None:
     world.firmware(extension_group_paths="none")
     world.group("Sales", *world.people(1))
