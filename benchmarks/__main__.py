@@ -1,6 +1,6 @@
 """``make bench``: every benchmark, one after the other. Ratios are of one run; single figures depend on the machine."""
 
-from benchmarks import graph_read, group_runs, host_speed, imports, notifications, sync_runs
+from benchmarks import changes, graph_read, group_runs, host_speed, imports, notifications, sync_runs
 
 
 def main() -> None:
@@ -12,6 +12,8 @@ def main() -> None:
     graph_read.main()
     print()
     notifications.main([])
+    print()
+    changes.main([])
     print()
     sync_runs.main()
     print()
