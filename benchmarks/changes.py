@@ -9,6 +9,7 @@ import asyncio
 import ssl
 import statistics
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -35,11 +36,9 @@ class Bench:
         document["users"]["enabled"] = True
         document["pbx"]["max_writes_per_second"] = 1000
         await self._api("PUT", "settings", document, {"If-Match": "*"})
-        while (await self._api("GET", "status"))["last_full_success"] is None:
-            await asyncio.sleep(0.2)
+        await until(self._is_synced)
         await self._cloud.advance(60)
-        while not await self._control(self._cloud.microsoft_url, "GET", "subscriptions"):
-            await asyncio.sleep(0.2)
+        await until(lambda: self._control(self._cloud.microsoft_url, "GET", "subscriptions"))
         return list((await self._api("GET", "links?kind=users"))["value"])
 
     async def round(self, links: list[Any], name: str) -> float:
@@ -48,18 +47,24 @@ class Bench:
             await self._control(self._cloud.microsoft_url, "PATCH", f"users/{link['object_id']}", {"givenName": name})
         started = time.perf_counter()
         numbers = {link["extension"] for link in links}
-        while time.perf_counter() - started < PATIENCE:
+
+        async def are_there() -> bool:
             extensions = await self._control(self._cloud.pbx_url, "GET", "extensions")
-            if all(one["first_name"] == name for one in extensions if one["number"] in numbers):
-                return time.perf_counter() - started
-            await asyncio.sleep(0.01)
-        raise TimeoutError("the changes did not reach the PBX")
+            return all(one["first_name"] == name for one in extensions if one["number"] in numbers)
+
+        await until(are_there)
+        return time.perf_counter() - started
 
     async def quiet(self) -> None:
         """Wait until no run is under way, and let a minute pass."""
-        while (await self._api("GET", "runs?top=1"))["value"][0]["status"] in {"queued", "running"}:
-            await asyncio.sleep(0.05)
+        await until(self._is_quiet)
         await self._cloud.advance(60)
+
+    async def _is_synced(self) -> bool:
+        return (await self._api("GET", "status"))["last_full_success"] is not None
+
+    async def _is_quiet(self) -> bool:
+        return (await self._api("GET", "runs?top=1"))["value"][0]["status"] not in {"queued", "running"}
 
     async def _api(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
         url = f"{self._cloud.host.url}/api/{path}"
@@ -71,6 +76,13 @@ class Bench:
         async with self._session.request(method, f"{base}/_control/{path}", json=body) as response:
             assert response.status < 300, await response.text()
             return await response.json(content_type=None)
+
+
+async def until(probe: Callable[[], Awaitable[Any]]) -> None:
+    """Wait for what happens in other processes."""
+    async with asyncio.timeout(PATIENCE):
+        while not await probe():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def run(rounds: int) -> list[float]:
