@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from benchmarks.memory import peak_mb
 from local.child import Child
 from local.sample import CLIENT_ID, CLIENT_SECRET, TENANT_ID
 from local.tls import CertificateAuthority
@@ -97,7 +98,6 @@ class Meter:
             self._cpu = time.process_time()
 
     def result(self) -> Reading:
-        import resource
 
         further = max(1, self.pages - 1)
         return Reading(
@@ -105,7 +105,7 @@ class Meter:
             page_ms=(time.process_time() - self._cpu) / further * 1000,
             pages=self.pages,
             users=self.users,
-            peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            peak_mb=peak_mb(),
             has_models="msgraph.generated.models.user" in sys.modules,
         )
 

@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import contextlib
 import datetime
-import resource
 import ssl
 import sys
 import time
@@ -18,6 +17,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from benchmarks.memory import peak_mb
 from local.cloud import Cloud, sample_secrets
 
 PACE = 1000
@@ -67,7 +67,7 @@ async def measure(cloud: Place, latency_ms: float) -> Figures:
     await execute(connection, message.run, now)
     first_seconds, first_storage = time.perf_counter() - started, connection.tables.traffic.requests - storage
     first = await connection.runs.get(run.id)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = peak_mb()
 
     async with Control() as control:
         recorded = await control.get(cloud.pbx_url, "requests?path=/openapi/v1.0/extension/*")
