@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 NODE_INSTALLED := node_modules/.installed
 
-.PHONY: run test check bench simulate clean
+.PHONY: run test check bench simulate images vendor clean
 
 run: $(INSTALLED) $(NODE_INSTALLED)  ## Start the local cloud and sync the sample tenant; ARGS are passed on
 	@$(BIN)/python -m local run $(ARGS)
@@ -24,6 +24,14 @@ bench: $(INSTALLED) $(NODE_INSTALLED)  ## Print the benchmarks
 
 simulate: $(INSTALLED) $(NODE_INSTALLED)  ## Days in the life of random connections: SEED=1 DAYS=4 SEEDS=20
 	@$(BIN)/python -m tests.simulation --seed $(or $(SEED),1) --days $(or $(DAYS),4) --seeds $(or $(SEEDS),20)
+
+images: $(INSTALLED) $(NODE_INSTALLED)  ## Take the pictures in docs/images anew; needs Chromium
+	@WRITE_IMAGES=1 $(BIN)/python -m pytest tests/browser $(ARGS)
+
+vendor: $(NODE_INSTALLED)  ## Copy htmx from its npm package into the console
+	@mkdir -p console/static
+	cp node_modules/htmx.org/dist/htmx.min.js console/static/htmx.min.js
+	cp node_modules/htmx.org/LICENSE console/static/htmx.LICENSE
 
 clean:  ## Remove everything that was installed or made here
 	rm -rf .venv node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
