@@ -5,6 +5,7 @@ Tests start it on free ports; ``python -m local run`` starts it on known ones an
 
 import contextlib
 import os
+import secrets
 import shutil
 import socket
 import ssl
@@ -140,8 +141,8 @@ class Cloud:
         base = {name: value for name, value in os.environ.items() if name not in TRUST_VARIABLES}
         await self._stack.enter_async_context(self.azurite)
         await self._emulator(authority, base, "microsoft", self._ports.microsoft, self._microsoft_options)
-        secrets = ("--client-id", PBX_CLIENT_ID, "--client-secret", PBX_CLIENT_SECRET)
-        await self._emulator(authority, base, "pbx", self._ports.pbx, (*secrets, *self._pbx_options))
+        application = ("--client-id", PBX_CLIENT_ID, "--client-secret", PBX_CLIENT_SECRET)
+        await self._emulator(authority, base, "pbx", self._ports.pbx, (*application, *self._pbx_options))
         # Graph is told the host's address by the app, which has to know it when it starts.
         port = self._ports.functions or self._stack.enter_context(_reserved()).getsockname()[1]
         public = {"PUBLIC_BASE_URL": f"http://localhost:{port}" if self._with_host else ""}
@@ -186,6 +187,7 @@ class Cloud:
             "ENTRA_CLIENT_ID": CLIENT_ID,
             "PBX_FQDN": self.pbx_url.removeprefix("https://"),
             "PBX_CLIENT_ID": PBX_CLIENT_ID,
+            "SETUP_KEY": secrets.token_urlsafe(18),
         }
 
     async def _close(self) -> None:

@@ -196,6 +196,7 @@ def _addresses(console: Console, cloud: Cloud) -> None:
     url, key = cloud.host.url, cloud.host.function_key
     console.print(
         f"""
+Console           {cloud.environment["PUBLIC_BASE_URL"]}/console      setup key {cloud.environment["SETUP_KEY"]}
 Functions host    {url}        function key {key}
 Microsoft         {cloud.microsoft_url}      Entra, Graph, Key Vault; /_control/requests shows what was asked
 PBX               {cloud.pbx_url}      /_control/extensions shows what was written

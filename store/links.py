@@ -71,9 +71,23 @@ class LinkStore:
             found += [_link(row) async for row in rows]
         return found
 
+    async def numbered(self, numbers: Iterable[str]) -> list[Link]:
+        """The links whose extension has one of these numbers; one request for each 14 numbers and 1,000 links."""
+        wanted = sorted(set(numbers))
+        found: list[Link] = []
+        for start in range(0, len(wanted), KEYS_A_QUERY):
+            rows = self._tables.having(TABLE, self._partition, "number", wanted[start : start + KEYS_A_QUERY])
+            found += [_link(row) async for row in rows]
+        return found
+
     async def all(self) -> AsyncIterator[Link]:
         """Every link in the order of the object ids; one request for each 1,000."""
         async for row in self._tables.query(TABLE, self._partition):
+            yield _link(row)
+
+    async def first(self, top: int) -> AsyncIterator[Link]:
+        """At most ``top`` links, at most 1,000, in one request."""
+        async for row in self._tables.query(TABLE, self._partition, top=top):
             yield _link(row)
 
     async def after(self, object_id: str) -> AsyncIterator[Link]:

@@ -211,11 +211,7 @@ async def _drifted(
 
 
 async def _links(connection: Connection, numbers: Iterable[str]) -> list[Link]:
-    wanted = set(numbers)
-    if not wanted:
-        return []
-    links = connection.links("users").all()
-    return [link async for link in links if link.state == "linked" and link.number in wanted]
+    return [link for link in await connection.links("users").numbered(numbers) if link.state == "linked"]
 
 
 async def _mark(connection: Connection, drifted: Sequence[Link]) -> bool:

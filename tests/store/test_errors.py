@@ -37,6 +37,7 @@ CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
         "get_timed": lambda it: it.get_timed("t", "p", "k"),
         "query": lambda it: it.query("t", "p"),
         "keys": lambda it: it.keys("t", "p", ["k"]),
+        "having": lambda it: it.having("t", "p", "c", ["v"]),
         "create": lambda it: it.create("t", ROW),
         "upsert": lambda it: it.upsert("t", ROW),
         "replace": lambda it: it.replace("t", ROW, 'W/"x"'),
@@ -52,6 +53,7 @@ CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
     LinkStore: {
         "get": lambda it: it.get("o"),
         "some": lambda it: it.some(["o"]),
+        "numbered": lambda it: it.numbered(["1000"]),
         "all": lambda it: it.all(),
         "after": lambda it: it.after("o"),
         "write": lambda it: it.write([LINK], ["x"]),

@@ -69,6 +69,15 @@ async def test_removing_a_link_that_is_not_there_fails_its_transaction(links: Li
     assert [one async for one in links.all()] == []
 
 
+async def test_links_are_found_by_their_numbers(links: LinkStore, tables: Tables) -> None:
+    await links.write([link(number) for number in range(40)])
+    before = tables.traffic.by_table["links"]
+    found = await links.numbered(f"{number}" for number in range(1035, 1050))
+    assert sorted(one.number for one in found) == ["1035", "1036", "1037", "1038", "1039"]
+    assert tables.traffic.by_table["links"] - before == 2
+    assert await links.numbered([]) == []
+
+
 async def test_some_links_cost_a_request_for_each_fourteen(links: LinkStore, tables: Tables) -> None:
     await links.write([link(number) for number in range(40)])
     before = tables.traffic.by_table["links"]
