@@ -145,6 +145,7 @@ class Applier:
         chunks = list(batched(plan.operations, self._chunk, strict=False))
         applied = Applied(finished=True)
         try:
+            await self._lease.renew()  # what went before may have kept the process too busy to do it in time
             for index, chunk in enumerate(chunks):
                 if time.monotonic() > self._deadline:
                     applied = msgspec.structs.replace(applied, finished=False)

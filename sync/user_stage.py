@@ -1,5 +1,6 @@
 """Users in a run: what is read, planned and kept."""
 
+import asyncio
 import hashlib
 from collections.abc import Collection, Sequence
 
@@ -57,7 +58,8 @@ class UserStage(Stage):
         self.is_complete = self._directory.complete
         if not context.journal.run.preview:
             await self._adopt(intents)
-        self._plan(self._gathered.data)
+        # 100,000 users take seconds to plan: meanwhile the lease is renewed and notifications are answered.
+        await asyncio.to_thread(self._plan, self._gathered.data)
 
     async def _adopt(self, intents: Sequence[Link]) -> None:
         """Put on record what creates of an interrupted run made; what they did not make is planned again."""
