@@ -10,6 +10,7 @@ from local.microsoft.delta import DeltaToken, Switches
 from local.microsoft.directory import Change, Directory, Entity
 from local.microsoft.notification_switches import NotificationSwitches
 from local.microsoft.pages import PageToken
+from local.microsoft.presence import PresenceContent
 from local.microsoft.subscriptions import Subscription
 from local.microsoft.throttle import Throttle
 from local.microsoft.vault import StoredSecret
@@ -52,6 +53,7 @@ class Content(msgspec.Struct, forbid_unknown_fields=True):
     directory: DirectoryContent
     delta: DeltaContent
     notifications: NotificationContent
+    presence: PresenceContent
     page_tokens: dict[str, PageToken]
     throttle: Throttle
     vault: dict[str, StoredSecret]

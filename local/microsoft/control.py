@@ -9,7 +9,7 @@
 - ``GET`` / ``PUT /_control/app?client_id=`` credentials and roles of an app registration (unknown id: a new one)
 - ``GET`` / ``PUT /_control/identity``, ``GET`` / ``PUT /_control/throttle``
 - ``POST /_control/rotate-keys`` ``{"keep": true}``
-- subscriptions and notifications: ``control_notifications``
+- subscriptions and notifications: ``control_notifications``; presence: ``presence_control``
 
 A PUT changes the members it names and leaves the others. Wrong input is answered 400 and changes nothing.
 """
@@ -27,6 +27,7 @@ from local.microsoft.delta import Switches
 from local.microsoft.directory import Entity, instant
 from local.microsoft.errors import GraphError
 from local.microsoft.notification_switches import NotificationSwitches
+from local.microsoft.presence import PresenceSwitches
 from local.microsoft.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ async def read_body[T](request: web.Request, kind: type[T]) -> T:
     return msgspec.json.decode(await request.read(), type=kind)
 
 
-async def merged[T: (Switches, Throttle, ManagedIdentity, NotificationSwitches)](
+async def merged[T: (Switches, Throttle, ManagedIdentity, NotificationSwitches, PresenceSwitches)](
     request: web.Request, current: T, kind: type[T]
 ) -> T:
     """``current`` with the members that the request names; checked whole."""

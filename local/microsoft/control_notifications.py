@@ -36,7 +36,7 @@ class Lifecycle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     event: Event
     force: bool = False
-    """Send it although subscriptions on users and groups never get it."""
+    """Send it although subscriptions on users, groups and presences never get it."""
     pause_after_seconds: float = 3600.0
     """How long delivery goes on: the access token that the service keeps lives about an hour."""
     cause: Literal["token", "permission"] = "token"

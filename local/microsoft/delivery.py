@@ -23,7 +23,7 @@ TOO_OLD = "It was not accepted within 4 hours."
 MOST_RECORDS = 50_000
 LONGEST_SLEEP = 3600.0
 
-type Kind = Literal["notification", "lifecycle", "handshake", "by_hand"]
+type Kind = Literal["notification", "lifecycle", "handshake", "by_hand", "forged"]
 type State = Literal["sending", "delivered", "retrying", "discarded", "dropped"]
 
 
@@ -72,6 +72,10 @@ class Postman:
         self._transport = transport
         self.switches = NotificationSwitches()
         self.is_known: Callable[[str], bool] = lambda _: True
+        self.complete: Callable[[Delivery], None] = lambda _: None
+        """Puts in what a POST needs besides its items, before each attempt."""
+        self.forgeries: Callable[[Delivery], list[bytes]] = lambda _: []
+        """What a forger sends to the same URL behind the first attempt."""
         self.deliveries: list[Delivery] = []
         self.endpoints = Endpoints()
         self._count = 0
@@ -220,7 +224,10 @@ class Postman:
         if delivery.attempts and self._clock.time() > delivery.first_at + RETRY_SECONDS:
             delivery.state, delivery.reason = "discarded", TOO_OLD
             return
-        limit = RETRY_TIMEOUT if delivery.attempts else FIRST_TIMEOUT
+        self.complete(delivery)
+        limit, forged = RETRY_TIMEOUT, []
+        if not delivery.attempts:
+            limit, forged = FIRST_TIMEOUT, self.forgeries(delivery)
         delivery.state = "sending"
         body = msgspec.json.encode(delivery.body)
         outcome = await self._send(delivery, body, "application/json", limit)
@@ -229,6 +236,8 @@ class Postman:
             delivery.state = "delivered"
         else:
             self._retry(delivery)
+        for copy in forged:
+            await self.post_once("forged", delivery.url, copy, "application/json", RETRY_TIMEOUT)
 
     def _forget_unknown(self, delivery: Delivery) -> bool:
         """Take out what belongs to subscriptions that are gone, and say whether anything is left."""

@@ -27,6 +27,13 @@ from local.microsoft.keys import KeyRing
 from local.microsoft.me import Me, UserInfo
 from local.microsoft.messages import VERSION_ROOT
 from local.microsoft.notifications import Notifications
+from local.microsoft.presence import PresenceContent, Presences
+from local.microsoft.presence_calls import PresenceCalls
+from local.microsoft.presence_control import PresenceControl
+from local.microsoft.presence_day import CompanyDay
+from local.microsoft.presence_forgeries import ValidationTokens
+from local.microsoft.presence_meter import PresenceMeter
+from local.microsoft.presence_notifications import PresenceNotifications
 from local.microsoft.registration import Consent, sample_registration
 from local.microsoft.sign_in_content import SignInContent, split
 from local.microsoft.subscription_calls import SubscriptionCalls
@@ -62,6 +69,8 @@ class MicrosoftEmulator(Emulator):
         self._control = Control(self)
         self._notification_control = NotificationControl(self)
         self._sign_in_control = SignInControl(self)
+        self._presence_control = PresenceControl(self)
+        self.day = CompanyDay(self.clock)
         self.reset()
         self.clock.watchers.append(self._clock_moved)
 
@@ -70,6 +79,7 @@ class MicrosoftEmulator(Emulator):
         directory = Directory(self.clock.now)
         contents.fill_from_sample(directory, tenant)
         self._build(contents.TenantContent(tenant.id, tenant.display_name, list(tenant.domains)), directory, KeyRing())
+        self.presences.fill(directory)
         app = contents.sample_app(tenant.id)
         app.registration, app.consent = sample_registration(), Consent(organization=list(sample.DELEGATED))
         present = [identifier for identifier in sample.ADMINISTRATORS if identifier in directory.entities]
@@ -91,6 +101,7 @@ class MicrosoftEmulator(Emulator):
             directory=contents.directory_content(self.directory),
             delta=contents.DeltaContent(delta.switches, delta.tokens, delta.epoch),
             notifications=contents.NotificationContent(self.postman.switches, self.subscriptions.live()),
+            presence=self.presences.content,
             page_tokens=self.graph.pager.tokens,
             throttle=self.graph.bucket.settings,
             vault=self.vault.secrets,
@@ -103,7 +114,7 @@ class MicrosoftEmulator(Emulator):
         directory, keys = Directory(self.clock.now), KeyRing()
         contents.fill(directory, content.directory)
         keys.load(content.keys)
-        self._build(content.tenant, directory, keys, signed_in)
+        self._build(content.tenant, directory, keys, signed_in, content.presence)
         self.authority.apps.update({app.client_id: app for app in content.apps})
         self.authority.assertions.used = content.used_assertions
         self.identity.identity = content.identity
@@ -134,6 +145,7 @@ class MicrosoftEmulator(Emulator):
             *self._control.routes(),
             *self._notification_control.routes(),
             *self._sign_in_control.routes(),
+            *self._presence_control.routes(),
             web.route("*", VERSION_ROOT + "/{tail:.*}", self._graph),
             web.route("*", "/secrets{tail:.*}", _late(lambda: self.vault.answer)),
             web.route("*", "/deletedsecrets{tail:.*}", _late(lambda: self.vault.answer)),
@@ -141,6 +153,7 @@ class MicrosoftEmulator(Emulator):
             web.post(authority + "/oauth2/v2.0/token", _late(lambda: self.authority.token)),
             web.get(authority + "/v2.0/.well-known/openid-configuration", _late(lambda: self.authority.discovery)),
             web.get(authority + "/discovery/v2.0/keys", _late(lambda: self.authority.published_keys)),
+            web.get(authority + "/discovery/keys", _late(lambda: self.authority.published_keys)),
             web.get(authority + "/oauth2/v2.0/authorize", _late(lambda: self.sign_in.authorize)),
             web.post(authority + "/oauth2/v2.0/authorize", _late(lambda: self.sign_in.authorize)),
             web.get(authority + "/v2.0/adminconsent", _late(lambda: self.sign_in.admin_consent)),
@@ -165,6 +178,7 @@ class MicrosoftEmulator(Emulator):
         return self
 
     async def stop(self) -> None:
+        self.day.stop()
         await self.postman.close()
         await super().stop()
 
@@ -182,6 +196,7 @@ class MicrosoftEmulator(Emulator):
         directory: Directory,
         keys: KeyRing,
         signed_in: SignInContent | None = None,
+        presence: PresenceContent | None = None,
     ) -> None:
         self._tenant_content = tenant
         self.directory = directory
@@ -198,6 +213,7 @@ class MicrosoftEmulator(Emulator):
         self.subscriptions = Subscriptions(self.clock, tenant.id, self.postman)
         self.postman.is_known = self.subscriptions.is_known
         directory.on_change = Notifications(self.clock, tenant.id, self.subscriptions, self.postman).changed
+        self._build_presence(tenant.id, presence)
         organization = Organization(tenant.id, tenant.display_name, tenant.domains)
         self.graph = GraphService(
             clock=self.clock,
@@ -206,13 +222,29 @@ class MicrosoftEmulator(Emulator):
             apps=self.authority.apps,
             organization=organization,
             extra=(
-                *SubscriptionCalls(self.clock, directory, self.subscriptions, self.postman).routes(),
+                *SubscriptionCalls(self.clock, directory, self.presences, self.subscriptions, self.postman).routes(),
+                *PresenceCalls(directory, self.presences, PresenceMeter(self.clock, self.presences)).routes(),
                 *Me(directory).routes(),
             ),
         )
         self.vault = Vault(self.clock, self.tokens)
         self.identity = IdentityEndpoint(self.clock, self.tokens, contents.sample_identity())
         self.identity.issuer_origin = self.url
+
+    def _build_presence(self, tenant_id: str, content: PresenceContent | None) -> None:
+        self.day.stop()
+        self.presences = Presences(self.clock, content)
+        tokens = ValidationTokens(self.clock, self.keys, tenant_id, lambda: self.url)
+        self.presence_notifications = PresenceNotifications(
+            tenant_id=tenant_id,
+            presences=self.presences,
+            subscriptions=self.subscriptions,
+            postman=self.postman,
+            tokens=tokens,
+        )
+        self.presences.on_change = self.presence_notifications.changed
+        self.postman.complete = self.presence_notifications.complete
+        self.postman.forgeries = self.presence_notifications.forgeries
 
 
 def _late(find: Callable[[], Handler]) -> Handler:

@@ -19,7 +19,7 @@ from local.microsoft.groups import Groups
 from local.microsoft.messages import VERSION_ROOT, GraphRequest, GraphResponse, answer
 from local.microsoft.pages import Pager
 from local.microsoft.router import Route, Router, canonical
-from local.microsoft.throttle import Bucket
+from local.microsoft.throttle import Bucket, Verdict
 from local.microsoft.tokens import InvalidTokenError, Principal, TokenService
 from local.microsoft.users import Users
 
@@ -111,7 +111,7 @@ class GraphService:
     async def _call(self, request: GraphRequest) -> GraphResponse:
         self._directory.sweep()
         route, values = self._router.find(request)
-        verdict = self.bucket.take(request.principal.app_id, route.cost(request), len(self._directory.order["user"]))
+        verdict = self._charge(route, request)
         if not verdict.allowed:
             raise GraphError(429, "TooManyRequests", "Too Many Requests", verdict.headers)
         if not route.permits(request):
@@ -121,6 +121,11 @@ class GraphService:
             response = await response
         response.headers.update(verdict.headers)
         return response
+
+    def _charge(self, route: Route, request: GraphRequest) -> Verdict:
+        if route.meter is not None:
+            return route.meter(request.principal.app_id)
+        return self.bucket.take(request.principal.app_id, route.cost(request), len(self._directory.order["user"]))
 
     def _error(self, request: web.Request, error: GraphError) -> GraphResponse:
         request_id = str(uuid.uuid4())

@@ -36,14 +36,14 @@ class Me:
         )
 
     def get(self, request: GraphRequest) -> GraphResponse:
-        user = self._signed_in(request)
+        user = signed_in(self._directory, request)
         if not request.principal.roles & (OWN_PROFILE | USERS_READ):
             raise denied()
         select = read_select(allowed(request, frozenset({"$select"})), ("user",))
         return answer(single(request, "users", select, project(user, shown(select, "user"))))
 
     def own_groups(self, request: GraphRequest) -> GraphResponse:
-        return self._groups(request, self._signed_in(request))
+        return self._groups(request, signed_in(self._directory, request))
 
     def groups(self, request: GraphRequest, identifier: str) -> GraphResponse:
         user = self._directory.find("user", identifier)
@@ -62,14 +62,6 @@ class Me:
             group.id for group in groups if group.properties["securityEnabled"] or not which.security_enabled_only
         ]
         return answer({"@odata.context": f"{request.root}/$metadata#Collection(Edm.String)", "value": chosen})
-
-    def _signed_in(self, request: GraphRequest) -> Entity:
-        if not request.principal.delegated:
-            raise GraphError(400, "BadRequest", "/me request is only valid with delegated authentication flow.")
-        user = self._directory.find("user", request.principal.object_id)
-        if user is None:
-            raise not_found(request.principal.object_id)
-        return user
 
 
 class UserInfo:
@@ -97,6 +89,16 @@ class UserInfo:
         if "email" in principal.roles and values.get("mail"):
             claims["email"] = values["mail"]
         return json_response(claims)
+
+
+def signed_in(directory: Directory, request: GraphRequest) -> Entity:
+    """The user of a delegated token. ``GraphError`` 400 for another token, 404 for a user who is gone."""
+    if not request.principal.delegated:
+        raise GraphError(400, "BadRequest", "/me request is only valid with delegated authentication flow.")
+    user = directory.find("user", request.principal.object_id)
+    if user is None:
+        raise not_found(request.principal.object_id)
+    return user
 
 
 def _refused(message: str) -> web.Response:

@@ -16,6 +16,8 @@ GROUPS_RESTORE = frozenset({"Group.ReadWrite.All"})
 USERS_SUBSCRIBE = USERS_READ
 GROUPS_SUBSCRIBE = frozenset({"Group.Read.All", "Group.ReadWrite.All"}) | DIRECTORY_READ
 """Reading memberships alone does not let an app subscribe ("Create subscription", permissions)."""
+PRESENCE_READ = frozenset({"Presence.Read.All", "Presence.ReadWrite.All"})
+OWN_PRESENCE = frozenset({"Presence.Read", "Presence.ReadWrite"})
 APPLICATIONS_READ = frozenset({"Application.Read.All", "Application.ReadWrite.All"}) | DIRECTORY_READ
 APPLICATIONS_OWN = frozenset({"Application.ReadWrite.OwnedBy"})
 ORGANIZATION_READ = frozenset({"Organization.Read.All", "Organization.ReadWrite.All"}) | DIRECTORY_READ

@@ -130,7 +130,7 @@ def _search(options: Mapping[str, str], kind: str, *, eventual: bool) -> filters
 
 
 def _search_clause(clause: str, kind: str) -> filters.Test:
-    match = re.fullmatch(r'"(\w+):([^"]+)"', clause)
+    match = re.fullmatch(r'"(\w+):([^"\\]+)"', clause)
     if match is None:
         raise bad_request('Syntax error in $search: a clause has to read "property:text" with the quotation marks.')
     name, wanted = match[1], match[2].strip().casefold()

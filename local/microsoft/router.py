@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from local.microsoft import permissions
 from local.microsoft.errors import method_not_allowed, unknown_segment
 from local.microsoft.messages import GraphRequest, GraphResponse
+from local.microsoft.throttle import Verdict
 
 type Call = Callable[..., GraphResponse | Awaitable[GraphResponse]]
 """Takes the request and the values of the path's parameters; awaitable when it has to ask somebody else."""
@@ -14,13 +15,17 @@ type Call = Callable[..., GraphResponse | Awaitable[GraphResponse]]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """``path`` has ``{name}`` for a parameter; ``units`` is the base cost in resource units."""
+    """``path`` has ``{name}`` for a parameter; ``units`` is the base cost in resource units of the identity service.
+
+    ``meter`` counts the calls of a service with a limit of its own, by app.
+    """
 
     method: str
     path: str
     call: Call
     roles: frozenset[str]
     units: int = 1
+    meter: Callable[[str], Verdict] | None = None
 
     def parameters(self, segments: list[str]) -> list[str] | None:
         """The values of the parameters, or ``None`` when the path is another one."""

@@ -11,13 +11,15 @@ from typing import Any
 from msgspec import UNSET
 
 from local.emulator import Clock
+from local.microsoft import presence_subscriptions as presence
 from local.microsoft import subscription_rules as rules
 from local.microsoft.delivery import Postman
 from local.microsoft.directory import Directory, exact_instant
 from local.microsoft.errors import GraphError, bad_request, denied
 from local.microsoft.handshake import validate
 from local.microsoft.messages import GraphRequest, GraphResponse, answer
-from local.microsoft.permissions import EVERYBODY, GROUPS_SUBSCRIBE, USERS_SUBSCRIBE
+from local.microsoft.permissions import EVERYBODY, GROUPS_SUBSCRIBE, PRESENCE_READ, USERS_SUBSCRIBE
+from local.microsoft.presence import Presences
 from local.microsoft.query import allowed
 from local.microsoft.router import Route
 from local.microsoft.subscriptions import Subscription, Subscriptions, Target
@@ -25,13 +27,21 @@ from local.microsoft.users import single
 
 MOST_PER_APP, MOST_PER_TENANT = 100, 1000
 """Of users and of groups each; the 50,000 of one app over all tenants cannot be reached in one tenant."""
-REQUIRED = {"user": USERS_SUBSCRIBE, "group": GROUPS_SUBSCRIBE}
+REQUIRED = {"user": USERS_SUBSCRIBE, "group": GROUPS_SUBSCRIBE, presence.KIND: PRESENCE_READ}
 
 
 class SubscriptionCalls:
-    def __init__(self, clock: Clock, directory: Directory, subscriptions: Subscriptions, postman: Postman) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        directory: Directory,
+        presences: Presences,
+        subscriptions: Subscriptions,
+        postman: Postman,
+    ) -> None:
         self._clock = clock
         self._directory = directory
+        self._presences = presences
         self._subscriptions = subscriptions
         self._postman = postman
 
@@ -50,9 +60,10 @@ class SubscriptionCalls:
         """201 once both URLs have passed the handshake."""
         allowed(request, frozenset())
         asked = rules.read(request.body, rules.NewSubscription)
-        target = rules.read_resource(asked.resource, self._directory)
+        refuse_unknown = self._presences.switches.unknown_ids == "refused"
+        target = rules.read_resource(asked.resource, self._directory, refuse_unknown=refuse_unknown)
         _permit(request, target)
-        rules.check_new(asked)
+        rules.check_new(asked, target.kind)
         made = self._made(request, asked, target)
         self._check_urls(made)
         self._check_room(made)
@@ -63,10 +74,11 @@ class SubscriptionCalls:
         return answer(single(request, "subscriptions", None, body), 201)
 
     def all(self, request: GraphRequest) -> GraphResponse:
-        """The app's own subscriptions; the size of a page is the service's choice."""
+        """The app's own subscriptions, those of the signed-in user only if there is one; the size of a page is the
+        service's choice."""
         options = allowed(request, frozenset({"$skiptoken"}))
         after, size = _read_skiptoken(options.get("$skiptoken")), self._postman.switches.list_page_size
-        own = [item for item in self._subscriptions.live() if item.app_id == request.principal.app_id]
+        own = [item for item in self._subscriptions.live() if _may_see(request, item)]
         rest = [item for item in own if item.number > after]
         body: dict[str, Any] = {"@odata.context": f"{request.root}/$metadata#subscriptions"}
         if len(rest) > size:
@@ -83,16 +95,19 @@ class SubscriptionCalls:
         item = self._own(request, identifier)
         _permit(request, item.target)
         asked = rules.read(request.body, rules.Renewal)
-        rules.check_renewal(asked)
+        rules.check_renewal(asked, rich=item.encryption_certificate is not None)
         expires, url = item.expires, item.notification_url
         if asked.expiration_date_time is not UNSET:
-            expires = rules.expiry(asked.expiration_date_time, self._clock.now())
+            expires = rules.expiry(asked.expiration_date_time, self._clock.now(), item.target.kind)
         if asked.notification_url is not UNSET:
             url = asked.notification_url
             self._check_url("notificationUrl", url)
             await self._shake_hands(url, item.lifecycle_notification_url)
             self._own(request, identifier)  # it may have ended during the handshake
         item.expires, item.notification_url = expires, url
+        if asked.encryption_certificate is not UNSET and asked.encryption_certificate_id is not UNSET:
+            item.encryption_certificate = asked.encryption_certificate
+            item.encryption_certificate_id = asked.encryption_certificate_id
         if asked.expiration_date_time is not UNSET:
             self._subscriptions.authorize(item)
         return answer(single(request, "subscriptions", None, _shown(item)))
@@ -113,12 +128,12 @@ class SubscriptionCalls:
         return GraphResponse(status=204)
 
     def _own(self, request: GraphRequest, identifier: str) -> Subscription:
-        """Subscriptions of other apps are not found either."""
+        """Subscriptions of other apps, and of other users of the app, are not found either."""
         try:
             item = self._subscriptions.find(identifier)
         except LookupError:
             raise _gone() from None
-        if item.app_id != request.principal.app_id:
+        if not _may_see(request, item):
             raise _gone()
         return item
 
@@ -129,12 +144,14 @@ class SubscriptionCalls:
             creator_id=request.principal.object_id,
             resource=asked.resource,
             target=target,
-            change_type=rules.read_change_type(asked.change_type),
+            change_type=rules.read_change_type(asked.change_type, target.kind),
             notification_url=asked.notification_url,
             lifecycle_notification_url=asked.lifecycle_notification_url,
-            expires=rules.expiry(asked.expiration_date_time, self._clock.now()),
+            expires=rules.expiry(asked.expiration_date_time, self._clock.now(), target.kind),
             client_state=asked.client_state,
             tls_version=asked.latest_supported_tls_version or "v1_2",
+            encryption_certificate=asked.encryption_certificate,
+            encryption_certificate_id=asked.encryption_certificate_id,
         )
 
     def _check_urls(self, made: Subscription) -> None:
@@ -149,6 +166,10 @@ class SubscriptionCalls:
         """409 for what the app has already, 403 above the quotas."""
         alike = [item for item in self._subscriptions.live() if item.target.kind == made.target.kind]
         own = [item for item in alike if item.app_id == made.app_id]
+        if made.target.kind == presence.KIND:
+            if any(item.creator_id == made.creator_id for item in own):
+                raise presence.conflict()
+            return
         for item in own:
             if item.target == made.target and item.change_types == made.change_types:
                 message = f"Subscription Id {item.id} already exists for the requested combination"
@@ -165,7 +186,16 @@ class SubscriptionCalls:
                 await validate(self._postman, url)
 
 
+def _may_see(request: GraphRequest, item: Subscription) -> bool:
+    principal = request.principal
+    own = not principal.delegated or item.creator_id == principal.object_id
+    return own and item.app_id == principal.app_id
+
+
 def _permit(request: GraphRequest, target: Target) -> None:
+    """Presences are watched for a signed-in user only, whatever an app may read by itself."""
+    if target.kind == presence.KIND and not request.principal.delegated:
+        raise denied()
     if not request.principal.roles & REQUIRED[target.kind]:
         raise denied()
 
@@ -191,10 +221,10 @@ def _shown(item: Subscription) -> dict[str, Any]:
         "notificationQueryOptions": None,
         "expirationDateTime": exact_instant(item.expires),
         "creatorId": item.creator_id,
-        "includeResourceData": None,
+        "includeResourceData": None if item.encryption_certificate is None else True,
         "latestSupportedTlsVersion": item.tls_version,
-        "encryptionCertificate": None,
-        "encryptionCertificateId": None,
+        "encryptionCertificate": item.encryption_certificate,
+        "encryptionCertificateId": item.encryption_certificate_id,
         "notificationUrlAppId": None,
     }
 

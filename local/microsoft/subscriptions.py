@@ -16,11 +16,13 @@ type Event = Literal["reauthorizationRequired", "subscriptionRemoved", "missed"]
 
 
 class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is watched: all objects of a kind, or one; with ``members`` only who belongs to it."""
+    """What is watched: all objects of a kind, or one; with ``members`` only who belongs to it. ``ids`` are the users
+    whose presence is watched."""
 
     kind: str
     id: str | None = None
     members: bool = False
+    ids: tuple[str, ...] = ()
 
 
 class Pause(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,6 +52,9 @@ class Subscription(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     expires: datetime.datetime
     client_state: str | None
     tls_version: str
+    encryption_certificate: str | None = None
+    """Base64 DER; given together with its id by those who want resource data."""
+    encryption_certificate_id: str | None = None
     pause: Pause | None = None
     kept: list[Kept] = []
 
@@ -122,13 +127,13 @@ class Subscriptions:
     def send_lifecycle(self, item: Subscription, event: Event, pause: Pause, *, forced: bool) -> None:
         """Post a lifecycle event; a reauthorizationRequired brings the ``pause`` that comes unless it is answered.
 
-        ``ValueError`` for a subscription without a URL for it, and for an event that subscriptions on users and
-        groups never get, unless it is ``forced``.
+        ``ValueError`` for a subscription without a URL for it, and for an event that subscriptions on users, groups
+        and presences never get, unless it is ``forced``.
         """
         if item.lifecycle_notification_url is None:
             raise ValueError(f"the subscription {item.id} has no lifecycleNotificationUrl")
         if event != "reauthorizationRequired" and not forced:
-            raise ValueError(f"users and groups never send {event}; with force it is sent nevertheless")
+            raise ValueError(f"users, groups and presences never send {event}; with force it is sent nevertheless")
         notification = {
             "subscriptionId": item.id,
             "subscriptionExpirationDateTime": exact_instant(item.expires),

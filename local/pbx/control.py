@@ -1,6 +1,7 @@
 """The emulator's own control routes: what an administrator does on the PBX by hand, switches, and what to look at.
 
 - ``GET`` / ``POST /_control/extensions``, ``GET`` / ``PATCH`` / ``DELETE /_control/extensions/{id}``
+- ``PUT /_control/extensions/{id}/presence`` ``{"status": "lunch", "custom": ""}`` the presence that a person chooses
 - the same for ``/_control/groups``, the extension groups
 - ``GET`` / ``PUT /_control/webhooks`` up to five, and how deliveries go wrong
 - ``GET`` / ``DELETE /_control/deliveries`` what webhooks were sent, and their answers
@@ -20,7 +21,7 @@ import msgspec
 from aiohttp import web
 
 from local.emulator import json_response
-from local.pbx.directory import Clash, Extension
+from local.pbx.directory import Clash, Extension, Status
 from local.pbx.groups import LIMIT, Group
 from local.pbx.machine import Machine
 from local.pbx.sender import Sender
@@ -30,6 +31,13 @@ from local.pbx.violations import Violations
 type Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 PARTS = ("application", "firmware", "settings", "capacity", "webhooks")
+
+
+class ChosenPresence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a person chooses in Linkus; ``custom`` is the name of a custom presence, empty for none."""
+
+    status: Status
+    custom: str = ""
 
 
 class Control:
@@ -47,6 +55,7 @@ class Control:
             web.get("/_control/extensions/{id:[0-9]+}", self._get_extension),
             web.patch("/_control/extensions/{id:[0-9]+}", self._patch_extension),
             web.delete("/_control/extensions/{id:[0-9]+}", self._delete_extension),
+            web.put("/_control/extensions/{id:[0-9]+}/presence", self._choose_presence),
             web.get("/_control/groups", self._list_groups),
             web.post("/_control/groups", self._create_group),
             web.get("/_control/groups/{id:[0-9]+}", self._get_group),
@@ -105,6 +114,18 @@ class Control:
             self._machine.directory.replace(new)
         except ValueError as error:
             return _refused(error)
+        return json_response(new)
+
+    async def _choose_presence(self, request: web.Request) -> web.Response:
+        old = self._extension(request)
+        try:
+            chosen = msgspec.convert(await _json(request), ChosenPresence)
+        except ValueError as error:
+            return _refused(error)
+        presence: dict[str, Any] = {"presence_status": chosen.status, "custom_presence_status": chosen.custom}
+        new = msgspec.structs.replace(old, **presence)
+        if new != old:
+            self._machine.directory.replace(new)
         return json_response(new)
 
     async def _delete_extension(self, request: web.Request) -> web.Response:

@@ -11,6 +11,7 @@ type Client = Literal["sip_phone", "linkus_desktop", "linkus_mobile", "linkus_we
 type Change = Literal["CREATE", "UPDATE", "DELETE"]
 type Author = Literal["api", "hand"]
 """Who changed something: a client of the Open API, or a person on the PBX."""
+type Status = Literal["available", "away", "business_trip", "do_not_disturb", "lunch", "off_work"]
 
 
 class Secrets(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +51,7 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     caller_id: str = ""
     reg_name: str = ""
     concurrent_registrations: int = 1
-    presence_status: str = "available"
+    presence_status: Status = "available"
     presence_list: tuple[dict[str, Any], ...] = ()
     """Settings that differ from the defaults, one per status at most."""
     presence_mobile_prefix: str = ""
@@ -84,8 +85,8 @@ class Directory:
 
     def __init__(self, extensions: Iterable[Extension] = (), next_id: int = 1) -> None:
         self.next_id = next_id
-        self.watcher: Callable[[Change, Extension, Author], None] = lambda *_: None
-        """Told of every change after it was made."""
+        self.watcher: Callable[[Change, Extension, Author, Extension | None], None] = lambda *_: None
+        """Told of every change after it was made; the last argument is what was there before."""
         self._by_id: dict[int, Extension] = {}
         self._owners: dict[str, dict[str, int]] = {"number": {}, "reg_name": {}, "email_addr": {}}
         self._search: dict[int, str] = {}
@@ -126,22 +127,23 @@ class Directory:
         self._check(filled, 0)
         self._index(filled)
         self.next_id = max(self.next_id, filled.id + 1)
-        self.watcher("CREATE", filled, author)
+        self.watcher("CREATE", filled, author, None)
         return filled
 
     def replace(self, extension: Extension, author: Author = "hand") -> None:
         """Put ``extension`` in the place of the one with its id. Errors as in ``add``; nothing is changed then."""
         self._check(extension, extension.id)
-        self._unindex(self._by_id[extension.id])
+        before = self._by_id[extension.id]
+        self._unindex(before)
         self._index(extension)
-        self.watcher("UPDATE", extension, author)
+        self.watcher("UPDATE", extension, author, before)
 
     def remove(self, number: int, author: Author = "hand") -> None:
         """Delete the extension with the id ``number``; the id is never used again."""
         extension = self._by_id.pop(number)
         self._unindex(extension)
         del self._search[number]
-        self.watcher("DELETE", extension, author)
+        self.watcher("DELETE", extension, author, extension)
 
     def _check(self, extension: Extension, own: int) -> None:
         if not NUMBER.fullmatch(extension.number):

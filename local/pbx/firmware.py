@@ -29,6 +29,8 @@ class Firmware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Failures carry the payload's members with empty values."""
     lunch_as_launch: bool = False
     """Old firmware reports the presence ``lunch`` as ``launch``."""
+    custom_presence_in: Literal["rows_and_details", "rows", "nothing"] = "rows_and_details"
+    """Where ``custom_presence_status`` is shown: the guide has it in rows; old firmware does not know it."""
     rows_without_email: bool = False
     """Rows of extension/list and extension/search lack ``email_addr``."""
     wrong_credentials_errcode: int = Errcode.PARTIAL
@@ -77,6 +79,9 @@ class Firmware(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A membership of nobody; 40002 when refused."""
 
     api_writes_raise_events: bool = True
-    """Whether event 30022 tells what was written through the Open API, too; what is done by hand always raises it."""
+    """Whether events 30009 and 30022 tell what was written through the Open API, too; what is done by hand always
+    raises them."""
+    presence_raises_edited: bool = True
+    """Whether another presence alone raises 30022, too; the guide does not say."""
     event_message: Literal["text", "object"] = "text"
     """``msg`` of an event: JSON inside a string as in the vendor's samples, or a plain object."""

@@ -14,7 +14,7 @@ from local.pbx.groups import Group, Groups
 from local.pbx.security import Application, BlockedIps
 from local.pbx.settings import Capacity, Settings
 from local.pbx.tokens import Token, Tokens
-from local.pbx.webhooks import Event, Webhooks
+from local.pbx.webhooks import Event, Webhooks, extension_changed, presence_changed
 
 type Commit = Callable[[], Payload]
 """The second half of a write: what was checked becomes content."""
@@ -150,11 +150,29 @@ class Machine:
         self.emails = list(state.emails)
         self.pending = []
 
-    def _extension_changed(self, change: Change, extension: Extension, author: Author) -> None:
+    def _extension_changed(
+        self, change: Change, extension: Extension, author: Author, before: Extension | None
+    ) -> None:
         if change == "DELETE":
             self.groups.forget(extension.id)
-        if author == "hand" or self.firmware.api_writes_raise_events:
-            self.publish(Event(extension.number, change, self.firmware.event_message))
+        if author == "api" and not self.firmware.api_writes_raise_events:
+            return
+        form, moved = self.firmware.event_message, before is not None and _presence(before) != _presence(extension)
+        if moved and extension.monitor.enb_presence_status:
+            self.publish(presence_changed(extension, form, self.firmware.serial_number))
+        if self.firmware.presence_raises_edited or not moved or _but_presence(before) != _but_presence(extension):
+            self.publish(extension_changed(extension.number, change, form))
+
+
+def _presence(extension: Extension) -> tuple[str, str]:
+    return extension.presence_status, extension.custom_presence_status
+
+
+def _but_presence(extension: Extension | None) -> Extension | None:
+    """The extension as if everybody were available."""
+    if extension is None:
+        return None
+    return msgspec.structs.replace(extension, presence_status="available", custom_presence_status="")
 
 
 def _existing(group: Group, directory: Directory) -> Group:

@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 
 from local.pbx.machine import Machine
-from local.pbx.webhooks import EXTENSION_CHANGED, Event, Webhook
+from local.pbx.webhooks import Event, Webhook
 
 KEEP = 10_000
 TIMEOUT_SECONDS = 10.0
@@ -53,7 +53,7 @@ class Sender:
     def publish(self, event: Event) -> None:
         """Start the deliveries of ``event``."""
         for webhook in self._machine.webhooks.webhooks:
-            if EXTENSION_CHANGED in webhook.topics:
+            if event.type in webhook.topics:
                 for _ in range(1 + self._machine.webhooks.repeat):
                     self._start(webhook, event.body())
 

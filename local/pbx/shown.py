@@ -49,6 +49,8 @@ def row(machine: Machine, extension: Extension) -> Payload:
     }
     if machine.firmware.rows_without_email:
         del shown["email_addr"]
+    if machine.firmware.custom_presence_in == "nothing":
+        del shown["custom_presence_status"]
     return shown
 
 
@@ -56,6 +58,8 @@ def detail(machine: Machine, extension: Extension) -> Payload:
     """The data of extension/get and extension/query (ExtDetail)."""
     shown = {name: getattr(extension, name) for name in DETAIL_MEMBERS}
     shown["presence_status"] = _presence(machine.firmware, extension)
+    if machine.firmware.custom_presence_in == "rows_and_details":
+        shown["custom_presence_status"] = extension.custom_presence_status
     shown["presence_list"] = _presence_list(extension)
     if machine.settings.organizations_enabled:
         shown["organization_list"] = extension.organization_list

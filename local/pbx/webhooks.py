@@ -1,7 +1,8 @@
-"""The webhooks of the PBX as an administrator sets them up, and the event that they are told.
+"""The webhooks of the PBX as an administrator sets them up, and the events that they are told.
 
 https://help.yeastar.com/en/p-series-appliance-edition/developer-guide/monitor-events-via-webhook.html
 https://help.yeastar.com/en/p-series-cloud-edition/developer-guide/event-extension-configuration-changed.html
+https://help.yeastar.com/en/p-series-appliance-edition/developer-guide/event-extension-presence-status-changed.html
 """
 
 import base64
@@ -11,11 +12,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from local.pbx.directory import Change
+from local.pbx.directory import Change, Extension
 
 MOST_WEBHOOKS = 5
 SECRET_LENGTH = 32
+PRESENCE_CHANGED = 30009
 EXTENSION_CHANGED = 30022
+
+type MessageForm = Literal["text", "object"]
 
 
 class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -25,7 +29,7 @@ class Webhook(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     secret: str
     method: Literal["POST"] = "POST"
     topics: tuple[int, ...] = (EXTENSION_CHANGED,)
-    """Event numbers; this PBX raises 30022 only."""
+    """Event numbers; this PBX raises 30009 and 30022 only."""
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -58,15 +62,26 @@ class Webhooks(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Event(msgspec.Struct, frozen=True):
-    """An event 30022: somebody created, edited or deleted the extension ``number``."""
+    """What somebody did to an extension; ``serial_number`` is that of the PBX, where the event tells it."""
 
-    number: str
-    change: Change
-    message: Literal["text", "object"] = "text"
+    type: int
+    message: dict[str, str]
+    form: MessageForm = "text"
+    serial_number: str | None = None
 
     def body(self) -> bytes:
-        """As in the vendor's sample, which has no serial number."""
-        message: Any = {"ext_number": self.number, "option": self.change}
-        if self.message == "text":
-            message = msgspec.json.encode(message).decode()
-        return msgspec.json.encode({"type": EXTENSION_CHANGED, "msg": message})
+        """As in the vendor's samples: ``msg`` is JSON inside a string, unless the form says otherwise."""
+        serial = {} if self.serial_number is None else {"sn": self.serial_number}
+        message: Any = self.message if self.form == "object" else msgspec.json.encode(self.message).decode()
+        return msgspec.json.encode({"type": self.type, **serial, "msg": message})
+
+
+def extension_changed(number: str, change: Change, form: MessageForm) -> Event:
+    """30022: somebody created, edited or deleted the extension. The vendor's sample has no serial number."""
+    return Event(EXTENSION_CHANGED, {"ext_number": number, "option": change}, form)
+
+
+def presence_changed(extension: Extension, form: MessageForm, serial_number: str) -> Event:
+    """30009: the extension's presence is another one; of a custom presence it tells the status below it."""
+    message = {"extension": extension.number, "status": extension.presence_status}
+    return Event(PRESENCE_CHANGED, message, form, serial_number)

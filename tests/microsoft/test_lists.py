@@ -294,3 +294,33 @@ async def test_after_30_days_a_deleted_user_is_gone(client: Client) -> None:
         await client.control("POST", "clock", {"advance_seconds": days * 86_400})
         client.token = client.emulator.token_for("User.Read.All")
         assert len(await ids(client, "directory/deletedItems/graph.user")) == found
+
+
+async def test_a_search_of_groups_needs_the_header_on_every_page(client: Client) -> None:
+    for name in ("Quokkas", "More quokkas"):
+        made = {"displayName": name, "mailNickname": "q", "mailEnabled": False, "securityEnabled": True}
+        await client.control("POST", "groups", made)
+    path = "groups?" + quote('$search="displayName:quokk"&$select=id&$top=1', safe="$&=")
+    refused = await client.graph(path)
+    assert refused.status == 400
+    assert "ConsistencyLevel" in refused.json["error"]["message"]
+    first = (await client.graph(path, **EVENTUAL)).json
+    link = first["@odata.nextLink"]
+    assert (await client.graph(link)).status == 400
+    second = (await client.graph(link, **EVENTUAL)).json
+    assert first["value"][0]["id"] != second["value"][0]["id"]
+
+
+@pytest.mark.parametrize(
+    "search",
+    ["displayName:s", '"s"', '"displayName:"', '"displayName:a\\b"', '"displayName:s" or "mail:s"', '"visibility:s"'],
+)
+async def test_a_search_that_graph_does_not_understand_is_refused(client: Client, search: str) -> None:
+    path = "groups?" + quote(f"$search={search}", safe="$&=")
+    assert (await client.graph(path, **EVENTUAL)).status == 400
+
+
+async def test_fifteen_ids_fit_into_a_filter(client: Client) -> None:
+    for number, status in ((15, 200), (16, 400)):
+        wanted = ",".join(f"'{group_id(index)}'" for index in range(1, number + 1))
+        assert (await client.graph("groups?" + quote(f"$filter=id in ({wanted})", safe="$&="))).status == status

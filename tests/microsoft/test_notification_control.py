@@ -24,7 +24,7 @@ async def test_subscriptions_show_whole(client: Client, subscriber: Subscriber) 
         "secret of the test",
         sample.CLIENT_ID,
     )
-    assert shown["target"] == {"kind": "user", "id": None, "members": False}
+    assert shown["target"] == {"kind": "user", "id": None, "members": False, "ids": []}
 
 
 async def test_one_can_vanish_without_a_word_or_expire(client: Client, subscriber: Subscriber) -> None:
