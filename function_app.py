@@ -1,22 +1,27 @@
 """Every trigger of the deployment, one thin function each: parse, call one room, respond.
 
 HTTP routes under ``/api`` need a function key, which the Functions host checks. ``/healthz`` is open to anybody and
-says nothing but that the app runs. Graph and the PBX cannot send a key: what they send proves itself.
+says nothing but that the app runs. Graph and the PBX cannot send a key: what they send proves itself. Administrators
+sign in: their pages are imported by the first of them, so that what Graph sends never waits for it.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import List  # noqa: UP035 - see Messages
 
 import azure.functions as func
 import msgspec
 
-from sync import api, dispatch, notifications, pbx_events, service
+from presence import intake, poll
+from presence.messages import Answer, Update
+from presence.room import Room
+from sync import api, dispatch, notifications, pbx_events, service, trail
 from sync.api import Ask, Reply
 from sync.connection import Connection
 from sync.messages import Message, Outcome
 from sync.service import Bridge
 
 QUEUE = "sync-requests"
+PRESENCE_QUEUE = "presence-updates"
 STORAGE = "AzureWebJobsStorage"
 
 Messages = func.Out[List[str]]  # noqa: UP006 - the Python worker refuses the built-in generic here
@@ -41,49 +46,62 @@ async def get_settings(req: func.HttpRequest) -> func.HttpResponse:
 @app.queue_output("messages", QUEUE, STORAGE)
 async def put_settings(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """Replace the settings document."""
-    return await _answer(lambda: api.put_settings(_connection(), _ask(req), _bridge().now()), messages)
+    return await _answer(
+        lambda: trail.recorded_settings(
+            _connection(), _bridge().now(), lambda: api.put_settings(_connection(), _ask(req), _bridge().now())
+        ),
+        messages,
+    )
 
 
 @app.route("api/sync", methods=["POST"])
 @app.queue_output("messages", QUEUE, STORAGE)
 async def post_sync(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """Request a run or a preview."""
-    return await _answer(lambda: api.post_sync(_connection(), _ask(req), _bridge().now()), messages)
+    return await _done("sync.started", lambda: api.post_sync(_connection(), _ask(req), _bridge().now()), messages)
 
 
 @app.route("api/pause", methods=["POST"])
 @app.queue_output("messages", QUEUE, STORAGE)
 async def pause(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """Stop the synchronization of users or groups for the time being."""
-    return await _answer(lambda: api.post_pause(_connection(), _ask(req), _bridge().now()), messages)
+    return await _done(
+        "paused", lambda: api.post_pause(_connection(), _ask(req), _bridge().now()), messages, ask=_ask(req)
+    )
 
 
 @app.route("api/resume", methods=["POST"])
 @app.queue_output("messages", QUEUE, STORAGE)
 async def resume(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """Sync again what was paused."""
-    return await _answer(lambda: api.post_resume(_connection(), _ask(req), _bridge().now()), messages)
+    return await _done(
+        "resumed", lambda: api.post_resume(_connection(), _ask(req), _bridge().now()), messages, ask=_ask(req)
+    )
 
 
 @app.route("api/disable", methods=["POST"])
 @app.queue_output("messages", QUEUE, STORAGE)
 async def disable(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """Suspend the whole integration."""
-    return await _answer(lambda: api.post_disable(_connection(), _ask(req), _bridge().now()), messages)
+    return await _done(
+        "integration.disabled", lambda: api.post_disable(_connection(), _ask(req), _bridge().now()), messages
+    )
 
 
 @app.route("api/enable", methods=["POST"])
 @app.queue_output("messages", QUEUE, STORAGE)
 async def enable(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """End the suspension."""
-    return await _answer(lambda: api.post_enable(_connection(), _bridge().now()), messages)
+    return await _done("integration.enabled", lambda: api.post_enable(_connection(), _bridge().now()), messages)
 
 
 @app.route("api/disconnect", methods=["POST"])
 @app.queue_output("messages", QUEUE, STORAGE)
 async def disconnect(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """End the connection and forget it."""
-    return await _answer(lambda: api.post_disconnect(_connection(), _ask(req), _bridge().now()), messages)
+    return await _done(
+        "connection.ended", lambda: api.post_disconnect(_connection(), _ask(req), _bridge().now()), messages
+    )
 
 
 @app.route("api/runs", methods=["GET"])
@@ -109,13 +127,23 @@ async def get_items(req: func.HttpRequest) -> func.HttpResponse:
 async def approve(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """Carry out held deletions."""
     run_id = req.route_params["id"]
-    return await _answer(lambda: api.post_decision(_connection(), run_id, "approved", _bridge().now()), messages)
+    return await _done(
+        "held.approved",
+        lambda: api.post_decision(_connection(), run_id, "approved", _bridge().now()),
+        messages,
+        subject=run_id,
+    )
 
 
 @app.route("api/runs/{id}/reject", methods=["POST"])
 async def reject(req: func.HttpRequest) -> func.HttpResponse:
     """Leave held deletions undone."""
-    return await _answer(lambda: api.post_decision(_connection(), req.route_params["id"], "rejected", _bridge().now()))
+    run_id = req.route_params["id"]
+    return await _done(
+        "held.rejected",
+        lambda: api.post_decision(_connection(), run_id, "rejected", _bridge().now()),
+        subject=run_id,
+    )
 
 
 @app.route("api/links", methods=["GET"])
@@ -129,7 +157,12 @@ async def get_links(req: func.HttpRequest) -> func.HttpResponse:
 async def put_secret(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
     """Store a secret in the Key Vault."""
     name = req.route_params["name"]
-    return await _answer(lambda: api.put_secret(_connection(), name, _ask(req), _bridge().now()), messages)
+    return await _done(
+        "secret.replaced",
+        lambda: api.put_secret(_connection(), name, _ask(req), _bridge().now()),
+        messages,
+        subject=name,
+    )
 
 
 @app.route("api/openapi.json", methods=["GET"])
@@ -142,6 +175,27 @@ async def get_openapi(req: func.HttpRequest) -> func.HttpResponse:
 async def healthz(req: func.HttpRequest) -> func.HttpResponse:
     """The app runs."""
     return func.HttpResponse("ok", mimetype="text/plain")
+
+
+@app.route("console/{*path}", methods=["GET", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.queue_output("messages", QUEUE, STORAGE)
+async def show_console(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """The administrator's pages, which know their visitors by sessions of their own."""
+    return await _page(req, messages)
+
+
+@app.route("connect", methods=["GET", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.queue_output("messages", QUEUE, STORAGE)
+async def show_connect(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """The page that connects tenant and PBX."""
+    return await _page(req, messages)
+
+
+@app.route("connect/callback", methods=["GET", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.queue_output("messages", QUEUE, STORAGE)
+async def come_back(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """Where Microsoft sends the browser after a sign-in or a consent; what it brings proves itself."""
+    return await _page(req, messages)
 
 
 @app.route("notifications/directory", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -160,6 +214,17 @@ async def notify_lifecycle(req: func.HttpRequest, messages: Messages) -> func.Ht
     bridge = _bridge()
     body = req.get_body()
     return _told(await notifications.receive_lifecycle(bridge.connection(), req.params, body, bridge.now()), messages)
+
+
+@app.route("notifications/presence", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.queue_output("messages", PRESENCE_QUEUE, STORAGE)
+async def notify_presence(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    """Graph announces presence; each item is checked by its subscription's client state, tenant and signed tokens."""
+    answer: Answer = await intake.receive(_room(), req.params, req.get_body())
+    _queue(messages, answer.updates)
+    return func.HttpResponse(
+        answer.text, status_code=answer.status, headers=answer.headers, mimetype="text/plain", charset="utf-8"
+    )
 
 
 @app.route("pbx/events", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -187,6 +252,21 @@ async def run_sync(message: func.QueueMessage, messages: Messages) -> None:
     _queue(messages, await dispatch.carry_out(bridge.connection(request.connection), request, bridge.now))
 
 
+@app.timer_trigger("timer", "*/10 * * * * *", use_monitor=False)
+@app.queue_output("messages", PRESENCE_QUEUE, STORAGE)
+async def presence_poll(timer: func.TimerRequest, messages: Messages) -> None:
+    """Ask Graph about presence that it does not announce; costs one read while presence is off."""
+    _queue(messages, await poll.poll(_room()))
+
+
+@app.queue_trigger("message", PRESENCE_QUEUE, STORAGE)
+@app.queue_output("messages", PRESENCE_QUEUE, STORAGE)
+async def push_presence(message: func.QueueMessage, messages: Messages) -> None:
+    """Write presence that was not written at once; renew its subscription."""
+    update = msgspec.json.decode(message.get_body(), type=Update)
+    _queue(messages, await poll.carry_out(_room(update.connection), update))
+
+
 def _bridge() -> Bridge:
     """The process's one bridge, opened at the first trigger: a cold start pays only for what it uses."""
     if not _bridges:
@@ -196,6 +276,40 @@ def _bridge() -> Bridge:
 
 def _connection() -> Connection:
     return _bridge().connection()
+
+
+def _room(connection_id: str = "default") -> Room:
+    """A connection as the presence room sees it."""
+    bridge = _bridge()
+    connection = bridge.connection(connection_id)
+
+    async def delegated_token(scopes: Sequence[str]) -> str:
+        from sso.account import access_token
+        from sso.place import Place
+
+        place = Place(
+            id=connection.id,
+            environment=connection.environment,
+            tables=connection.tables,
+            secrets=connection.secrets,
+            settings=connection.settings,
+            health=connection.health,
+        )
+        return await access_token(place, scopes, bridge.now())
+
+    return Room(
+        id=connection.id,
+        environment=connection.environment,
+        tables=connection.tables,
+        secrets=connection.secrets,
+        settings=connection.settings,
+        health=connection.health,
+        links=connection.links("users"),
+        open_graph=connection.open_graph,
+        open_pbx=connection.open_pbx,
+        delegated_token=delegated_token,
+        now=bridge.now,
+    )
 
 
 def _ask(request: func.HttpRequest) -> Ask:
@@ -210,6 +324,31 @@ async def _answer(work: Callable[[], Awaitable[Reply]], messages: Messages | Non
     return func.HttpResponse(reply.body, status_code=reply.status, headers=reply.headers)
 
 
+async def _done(
+    action: str,
+    work: Callable[[], Awaitable[Reply]],
+    messages: Messages | None = None,
+    *,
+    subject: str = "",
+    ask: Ask | None = None,
+) -> func.HttpResponse:
+    """Answer a request that changes something, and record it; ``ask`` names the kind of objects it is about."""
+    deed = action if ask is None else trail.deed(ask, action)
+    return await _answer(lambda: trail.recorded(_connection(), _bridge().now(), deed, work, subject=subject), messages)
+
+
+async def _page(request: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+    from console.adapter import Received, answer
+
+    received = Received(request.method, request.url, list(request.headers.items()), request.get_body())
+    answered = await answer(_bridge, received)
+    _queue(messages, answered.messages)
+    response = func.HttpResponse(answered.body, status_code=answered.status)
+    for name, value in answered.headers:
+        response.headers.add(name, value)
+    return response
+
+
 def _told(outcome: Outcome, messages: Messages) -> func.HttpResponse:
     _queue(messages, outcome.messages)
     return func.HttpResponse(
@@ -217,7 +356,7 @@ def _told(outcome: Outcome, messages: Messages) -> func.HttpResponse:
     )
 
 
-def _queue(output: Messages, messages: Iterable[Message]) -> None:
+def _queue(output: Messages, messages: Iterable[Message | Update]) -> None:
     encoded = [message.encode() for message in messages]
     if encoded:
         output.set(encoded)

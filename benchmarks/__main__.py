@@ -1,6 +1,6 @@
 """``make bench``: every benchmark, one after the other. Ratios are of one run; single figures depend on the machine."""
 
-from benchmarks import changes, graph_read, group_runs, host_speed, imports, notifications, sync_runs
+from benchmarks import changes, graph_read, group_runs, host_speed, imports, listing, notifications, sync_runs
 
 
 def main() -> None:
@@ -18,6 +18,8 @@ def main() -> None:
     sync_runs.main()
     print()
     group_runs.main()
+    print()
+    listing.main()
 
 
 if __name__ == "__main__":

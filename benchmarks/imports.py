@@ -14,7 +14,8 @@ ROUNDS = 11
 OURS = "import function_app"
 BASE = "import azure.functions, azure.data.tables.aio"
 LIMIT = 1.8
-HEAVY = ("msgraph", "azure.identity", "jinja2", "aiohttp", "cryptography.x509", "jsonschema", "azure.keyvault.secrets")
+HEAVY = ("msgraph", "azure.identity", "jinja2", "starlette", "msal", "jwt", "aiohttp", "cryptography.x509",
+         "jsonschema", "azure.keyvault.secrets")  # fmt: skip
 PROBE = """
 import sys, time, json
 started = time.perf_counter()

@@ -4,26 +4,37 @@ msgraph-sdk builds URLs and carries the middleware; answers are taken as bytes a
 own models cost seconds of processor time a page. One place repeats requests: here, bounded, by Graph's ``Retry-After``.
 """
 
+import base64
+import binascii
 import datetime
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
+from itertools import batched
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+import msgspec
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from graph.answers import decoded, typed
 from graph.credentials import ApplicationCredential, tenant_of
 from graph.errors import BadRequest, ConsentMissing, NotFound, ResyncRequired, Retry, Throttled, Unavailable
 from graph.models import (
+    FOUND_GROUP_SELECT,
+    FOUND_USER_SELECT,
     GROUP_SELECT,
     AppRegistration,
+    FoundGroup,
+    FoundGroups,
+    FoundUser,
+    FoundUsers,
     Group,
     GroupPage,
     MemberPage,
+    Organizations,
     Subscription,
     SubscriptionPage,
     User,
@@ -36,9 +47,11 @@ if TYPE_CHECKING:
     from kiota_abstractions.method import Method
     from kiota_abstractions.request_information import RequestInformation
     from msgraph.generated.groups.delta.delta_request_builder import DeltaRequestBuilder as GroupDelta
+    from msgraph.generated.groups.groups_request_builder import GroupsRequestBuilder
     from msgraph.generated.subscriptions.item.subscription_item_request_builder import SubscriptionItemRequestBuilder
     from msgraph.generated.subscriptions.subscriptions_request_builder import SubscriptionsRequestBuilder
     from msgraph.generated.users.delta.delta_request_builder import DeltaRequestBuilder as UserDelta
+    from msgraph.generated.users.users_request_builder import UsersRequestBuilder
     from msgraph.graph_request_adapter import GraphRequestAdapter
     from msgraph.graph_service_client import GraphServiceClient
 
@@ -49,6 +62,10 @@ TIMEOUT_SECONDS = 60.0
 CONNECT_SECONDS = 10.0
 NATIONAL_HOSTS = {"graph.microsoft.us", "dod-graph.microsoft.us", "microsoftgraph.chinacloudapi.cn"}
 MEMBERS_TOP = 999
+IDS_A_FILTER = 15
+"""Values in an ``in`` list (https://learn.microsoft.com/graph/filter-query-parameter)."""
+SEARCH_CHARACTERS = 120
+"""Of a searched text: with advanced queries a URL has 2,048 characters at most, and one character may take twelve."""
 
 
 class Graph:
@@ -147,6 +164,44 @@ class Graph:
             info = builder.with_url(self._own(page.next_link)).to_get_request_information()
             info.headers.add("ConsistencyLevel", "eventual")  # links do not carry headers over
 
+    async def search_groups(self, text: str, top: int) -> list[FoundGroup]:
+        """At most ``top`` groups of the tenant with a word in their name that begins with ``text``; without one, any.
+
+        What was made in the last moments may be missing: the index behind ``$search`` follows the directory
+        (https://learn.microsoft.com/graph/aad-advanced-queries).
+        """
+        info = _listing(self._open().groups, FOUND_GROUP_SELECT, top, search=_clauses(("displayName",), text))
+        return (await self._decode(info, FoundGroups)).value
+
+    async def search_users(self, text: str, top: int) -> list[FoundUser]:
+        """At most ``top`` users whose name, user principal name or address has a word that begins with ``text``; by the
+        rules of ``search_groups``."""
+        search = _clauses(("displayName", "userPrincipalName", "mail"), text)
+        info = _listing(self._open().users, FOUND_USER_SELECT, top, search=search)
+        return (await self._decode(info, FoundUsers)).value
+
+    async def groups_by_id(self, group_ids: Sequence[str]) -> list[FoundGroup]:
+        """The groups with these object ids, as far as they exist; one request for each 15. The ids have to be GUIDs."""
+        found: list[FoundGroup] = []
+        for some in batched(group_ids, IDS_A_FILTER, strict=False):
+            wanted = ",".join(f"'{group_id}'" for group_id in some)
+            info = _listing(self._open().groups, FOUND_GROUP_SELECT, len(some), where=f"id in ({wanted})")
+            found += (await self._decode(info, FoundGroups)).value
+        return found
+
+    async def tenant_name(self) -> str:
+        """The display name of the tenant; empty when we may not read it (Organization.Read.All)."""
+        from kiota_abstractions.base_request_configuration import RequestConfiguration
+        from msgraph.generated.organization.organization_request_builder import OrganizationRequestBuilder
+
+        query = OrganizationRequestBuilder.OrganizationRequestBuilderGetQueryParameters(select=["id", "displayName"])
+        info = self._open().organization.to_get_request_information(RequestConfiguration(query_parameters=query))
+        try:
+            found = (await self._decode(info, Organizations)).value
+        except ConsentMissing:
+            return ""
+        return next((one.display_name or "" for one in found), "")
+
     async def app_registration(self, client_id: str) -> AppRegistration | None:
         """The app registration with its credentials' ends; ``None`` when we may not read it (Application.Read.All)."""
         from kiota_abstractions.base_request_configuration import RequestConfiguration
@@ -172,6 +227,10 @@ class Graph:
         """
         # Asked for as the SDK asks, whose tokens azure-identity keeps apart from others.
         return tenant_of((await self._credential.get_token(self._scope(), enable_cae=True)).token)
+
+    async def permissions(self) -> list[str]:
+        """The application permissions in our own token, in order; by the rules of ``tenant_id``."""
+        return sorted(_roles_of((await self._credential.get_token(self._scope(), enable_cae=True)).token))
 
     async def subscribe(self, new: NewSubscription) -> Subscription:
         """Have changes announced. Graph calls both addresses before it answers, so they have to be served meanwhile.
@@ -339,6 +398,49 @@ def _delta_request(delta: "UserDelta | GroupDelta", select: Sequence[str], link:
         return delta.with_url(link).to_get_request_information()
     query = delta.DeltaRequestBuilderGetQueryParameters(select=list(select))
     return delta.to_get_request_information(RequestConfiguration[Any](query_parameters=query))
+
+
+def _listing(
+    builder: "GroupsRequestBuilder | UsersRequestBuilder",
+    select: Sequence[str],
+    top: int,
+    *,
+    search: str | None = None,
+    where: str | None = None,
+) -> "RequestInformation":
+    from kiota_abstractions.base_request_configuration import RequestConfiguration
+    from msgraph.generated.groups.groups_request_builder import GroupsRequestBuilder
+
+    # Both kinds have the same options.
+    query = GroupsRequestBuilder.GroupsRequestBuilderGetQueryParameters(
+        select=list(select), top=top, search=search, filter=where
+    )
+    configuration = RequestConfiguration[Any](query_parameters=query)
+    if search is not None:
+        configuration.headers.add("ConsistencyLevel", "eventual")  # a search is an advanced query
+    return builder.to_get_request_information(configuration)
+
+
+def _clauses(properties: Sequence[str], text: str) -> str | None:
+    """The ``$search`` for ``text`` in any of these properties; ``None`` for a text without a word.
+
+    Quotation marks and backslashes would end a clause: no word has them.
+    """
+    words = " ".join(text.replace('"', " ").replace("\\", " ").split())[:SEARCH_CHARACTERS]
+    return " OR ".join(f'"{name}:{words}"' for name in properties) if words else None
+
+
+def _roles_of(token: str) -> list[str]:
+    """The ``roles`` claim of one of our own access tokens; by the rules of ``graph.credentials.tenant_of``."""
+    payload = token.split(".")[1] if token.count(".") == 2 else ""
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=_Claims).roles
+    except (binascii.Error, msgspec.DecodeError, ValueError):
+        return []
+
+
+class _Claims(msgspec.Struct, frozen=True):
+    roles: list[str] = []
 
 
 def _body_request(

@@ -101,6 +101,45 @@ class MemberPage(msgspec.Struct, frozen=True):
     next_link: str | None = msgspec.field(default=None, name="@odata.nextLink")
 
 
+class FoundGroup(msgspec.Struct, frozen=True, rename="camel"):
+    """A group as a search shows it."""
+
+    id: str
+    display_name: str | None = None
+    mail: str | None = None
+    group_types: list[str] | None = None
+    mail_enabled: bool | None = None
+    security_enabled: bool | None = None
+
+
+class FoundGroups(msgspec.Struct, frozen=True):
+    value: list[FoundGroup]
+
+
+class FoundUser(msgspec.Struct, frozen=True, rename="camel"):
+    """A user as a search shows it."""
+
+    id: str
+    display_name: str | None = None
+    user_principal_name: str | None = None
+    mail: str | None = None
+
+
+class FoundUsers(msgspec.Struct, frozen=True):
+    value: list[FoundUser]
+
+
+class Organization(msgspec.Struct, frozen=True, rename="camel"):
+    """The tenant itself."""
+
+    id: str
+    display_name: str | None = None
+
+
+class Organizations(msgspec.Struct, frozen=True):
+    value: list[Organization]
+
+
 class ErrorDetail(msgspec.Struct, frozen=True):
     """What Graph says about a failure."""
 
@@ -146,3 +185,5 @@ def selected(number_property: str | None) -> tuple[str, ...]:
 
 GROUP_SELECT = ("id", "displayName", "groupTypes", "mailEnabled", "securityEnabled", "members")
 """What the group sync needs. ``members`` brings ``members@delta``; a single group is read without it."""
+FOUND_GROUP_SELECT = ("id", "displayName", "mail", "groupTypes", "mailEnabled", "securityEnabled")
+FOUND_USER_SELECT = ("id", "displayName", "userPrincipalName", "mail")

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 Day = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+PresenceChoice = Literal["available", "away", "business_trip", "do_not_disturb", "lunch", "off_work", "leave"]
 
 
 class Section(Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +122,57 @@ class Guard(Section, frozen=True):
     """Per cent of the linked extensions."""
 
 
+class Console(Section, frozen=True):
+    """Who gets into the administrator's pages besides those who have a role in Entra."""
+
+    setup_key: bool = True
+    """The setup key of the deployment still signs in once an authorization account is connected: the way back in when
+    nobody can sign in with Microsoft. While no account is connected it always does."""
+
+
+class PresenceMap(Section, frozen=True, rename="pascal"):
+    """What an extension shows for what Teams shows; ``leave`` changes nothing. The names are those of both of Graph's
+    lists, old and new, of availabilities and activities (https://learn.microsoft.com/graph/api/resources/presence).
+
+    A status also switches the forwarding and ringing that belongs to it, and do_not_disturb stops calls: so it stands
+    only for what says so in Teams. Who closes Teams still has a phone, so Offline changes nothing.
+    """
+
+    available: PresenceChoice = "available"
+    available_idle: PresenceChoice = "available"
+    away: PresenceChoice = "away"
+    be_right_back: PresenceChoice = "away"
+    busy: PresenceChoice = "away"
+    busy_idle: PresenceChoice = "away"
+    do_not_disturb: PresenceChoice = "do_not_disturb"
+    focusing: PresenceChoice = "away"
+    in_a_call: PresenceChoice = "away"
+    in_a_conference_call: PresenceChoice = "away"
+    in_a_meeting: PresenceChoice = "away"
+    inactive: PresenceChoice = "away"
+    off_work: PresenceChoice = "leave"
+    offline: PresenceChoice = "leave"
+    out_of_office: PresenceChoice = "off_work"
+    presence_unknown: PresenceChoice = "leave"
+    presenting: PresenceChoice = "do_not_disturb"
+    urgent_interruptions_only: PresenceChoice = "do_not_disturb"
+
+
+class Presence(Section, frozen=True):
+    """Whose extensions follow their presence in Teams, and how."""
+
+    enabled: bool = False
+    users: Literal["all", "groups", "opt_in"] = "all"
+    """Of those with a synced extension: all, the members of ``group_ids``, or who asked for it. Anybody may decline."""
+    group_ids: list[str] = []
+    """Object ids; members of nested groups are included."""
+    default_map: PresenceMap = PresenceMap()
+    poll_seconds: Annotated[int, Meta(ge=10, le=3600)] = 30
+    """So often Graph is asked about users whose changes it does not announce."""
+    respect_manual: bool = True
+    """A status that somebody chose on the phone stays until Teams asks for another one than it asked for then."""
+
+
 class Settings(Section, frozen=True):
     """The whole document."""
 
@@ -130,6 +182,8 @@ class Settings(Section, frozen=True):
     users: Users = Users()
     groups: Groups = Groups()
     guard: Guard = Guard()
+    console: Console = Console()
+    presence: Presence = Presence()
 
     def missing(self) -> list[str]:
         """JSON pointers of the members without which nothing can be synced."""

@@ -39,6 +39,13 @@ class Environment(msgspec.Struct, frozen=True, kw_only=True):
     client_id: str = ""
     pbx_fqdn: str = ""
     pbx_client_id: str = ""
+    setup_key: str = ""
+    """Signs an administrator in to the console while nobody can sign in with Microsoft; empty: there is none."""
+
+    def __repr__(self) -> str:
+        return f"Environment(key_vault_url={self.key_vault_url!r}, public_base_url={self.public_base_url!r})"
+
+    __str__ = __repr__
 
 
 def read_environment(values: Mapping[str, str] | None = None) -> Environment:
@@ -60,6 +67,7 @@ def read_environment(values: Mapping[str, str] | None = None) -> Environment:
         client_id=env.get("ENTRA_CLIENT_ID", ""),
         pbx_fqdn=env.get("PBX_FQDN", ""),
         pbx_client_id=env.get("PBX_CLIENT_ID", ""),
+        setup_key=env.get("SETUP_KEY", "").strip(),
     )
 
 

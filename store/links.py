@@ -9,6 +9,8 @@ from store.errors import InvalidRecord
 from store.tables import Row, Tables, Write, long_text
 
 TABLE = "links"
+LISTS = "lists"
+"""What ``store.listing`` keeps, by the same partitions."""
 
 KEYS_A_QUERY = 14
 """Azure's filters take 15 comparisons at most; the partition is one of them."""
@@ -104,8 +106,9 @@ class LinkStore:
         await self._tables.write(TABLE, writes)
 
     async def clear(self) -> None:
-        """Forget all links. What they joined stays as it is."""
+        """Forget all links and the list made of them. What they joined stays as it is."""
         await self._tables.clear(TABLE, self._partition)
+        await self._tables.clear(LISTS, self._partition)
 
     def _row(self, link: Link) -> Row:
         columns = long_text(msgspec.json.encode(link).decode())

@@ -7,6 +7,7 @@ from typing import Literal
 
 import msgspec
 
+from store.document import Settings
 from store.errors import InvalidRecord
 from store.links import Kind
 from store.tables import Row, Tables, long_text
@@ -15,6 +16,8 @@ RUNS = "runs"
 ITEMS = "runitems"
 NEWEST = 10**14
 """Row keys count down from here in milliseconds, so that the newest run comes first."""
+
+SETTINGS_KEY = "settings"
 
 BLOCK = 100
 """Items in a row at most."""
@@ -87,6 +90,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """What an administrator decided about the held deletions."""
     decides: str | None = None
     """The run whose held deletions this run carries out."""
+    unsaved_settings: bool = False
+    """A preview of settings that are not saved."""
 
 
 class RunItem(msgspec.Struct, frozen=True, kw_only=True):
@@ -145,6 +150,36 @@ class RunStore:
         low = f"{after}-" if after else ""
         async for row in self._tables.query(RUNS, self._connection, low=low, top=top):
             yield _run(row)
+
+    async def since(self, moment: datetime.datetime, top: int) -> AsyncIterator[Run]:
+        """At most ``top`` runs that were asked for at ``moment`` or later, newest first; a request for each 1,000."""
+        high = f"{NEWEST - int(moment.timestamp() * 1000) + 1:014d}"
+        async for row in self._tables.query(RUNS, self._connection, high=high, top=top):
+            yield _run(row)
+
+    async def newer(self, run_id: str, top: int) -> AsyncIterator[Run]:
+        """At most ``top`` runs that were asked for after the run ``run_id``, newest first; any for an empty one."""
+        async for row in self._tables.query(RUNS, self._connection, high=run_id, top=top):
+            yield _run(row)
+
+    async def keep_settings(self, run_id: str, settings: Settings) -> None:
+        """Keep settings that are not saved for the preview ``run_id``, until it has ended."""
+        data = msgspec.json.encode(settings).decode()
+        await self._tables.upsert(ITEMS, Row(_settings_partition(run_id), SETTINGS_KEY, long_text(data)))
+
+    async def settings(self, run_id: str) -> Settings | None:
+        """The settings kept for a preview; ``None`` when it has ended."""
+        row = await self._tables.get(ITEMS, _settings_partition(run_id), SETTINGS_KEY)
+        if row is None:
+            return None
+        try:
+            return msgspec.json.decode(row.text(), type=Settings)
+        except msgspec.DecodeError as error:
+            raise InvalidRecord(f"the settings of the preview {run_id} do not decode: {error}") from error
+
+    async def drop_settings(self, run_id: str) -> None:
+        """Forget the settings of a preview; that they are gone already is no error."""
+        await self._tables.delete(ITEMS, _settings_partition(run_id), SETTINGS_KEY)
 
     async def add_items(self, run_id: str, first: int, items: Iterable[RunItem]) -> int:
         """Record items, numbered from ``first``; answers the next free number. Repeating a call changes nothing.
@@ -210,3 +245,8 @@ def _items(row: Row) -> list[RunItem]:
 
 def _item_key(number: int) -> str:
     return f"{number:010d}"
+
+
+def _settings_partition(run_id: str) -> str:
+    """Beside the items of the run, not among them."""
+    return f"{run_id}-settings"

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from azure.keyvault.secrets.aio import SecretClient
 
 type SecretName = Literal["entra-client-secret", "entra-client-certificate", "pbx-client-secret", "pbx-webhook-secret"]
+type InternalName = Literal["session-key", "authorization-refresh-token", "presence-certificate"]
+"""Secrets that the bridge makes or is given by Entra; nobody types them in."""
 SECRET_NAMES: tuple[SecretName, ...] = (
     "entra-client-secret",
     "entra-client-certificate",
@@ -76,11 +78,11 @@ class SecretStore:
         self._client: SecretClient | None = None
         self._credential: AsyncTokenCredential | None = None
 
-    async def read(self, name: SecretName) -> Secret:
-        """The newest version; ``SecretMissing`` when there is none or it is switched off."""
+    async def read(self, name: SecretName | InternalName, version: str = "") -> Secret:
+        """The newest version, or the one that is named; ``SecretMissing`` when there is none or it is switched off."""
         try:
             with translated(PLACE):
-                found = await self._open().get_secret(self._name(name))
+                found = await self._open().get_secret(self._name(name), version or None)
         except (InvalidRecord, AccessDenied) as error:
             if _is_missing(error.__cause__):
                 raise SecretMissing(self._name(name)) from error
@@ -89,7 +91,7 @@ class SecretStore:
             raise SecretMissing(self._name(name))
         return Secret(found.value, found.properties.version or "")
 
-    async def write(self, name: SecretName, value: str) -> Secret:
+    async def write(self, name: SecretName | InternalName, value: str) -> Secret:
         """Store a new version; ``InvalidRecord`` when the value is empty or over 25 KiB."""
         if not value or len(value.encode(errors="surrogatepass")) > MAX_BYTES or not is_unicode(value):
             raise InvalidRecord("a secret has to be a text of 1 to 25,600 bytes")
@@ -102,7 +104,7 @@ class SecretStore:
             stored = await self._revived(name, value)
         return Secret(value, stored.properties.version or "")
 
-    async def _revived(self, name: SecretName, value: str) -> "KeyVaultSecret":
+    async def _revived(self, name: SecretName | InternalName, value: str) -> "KeyVaultSecret":
         """Store a value under a name that was deleted: the name is reserved until it is recovered or purged, and where
         a vault is protected nobody may purge (https://learn.microsoft.com/azure/key-vault/general/soft-delete-overview).
         """
@@ -110,7 +112,7 @@ class SecretStore:
             await self._open().recover_deleted_secret(self._name(name))
             return await self._open().set_secret(self._name(name), value)
 
-    async def delete(self, name: SecretName) -> None:
+    async def delete(self, name: SecretName | InternalName) -> None:
         """Delete all versions; a secret that is not there is no error. The vault keeps it recoverable for its days."""
         from azure.core.exceptions import ResourceNotFoundError
 
@@ -137,7 +139,7 @@ class SecretStore:
     ) -> None:
         await self.close()
 
-    def _name(self, name: SecretName) -> str:
+    def _name(self, name: SecretName | InternalName) -> str:
         return name if self._connection == "default" else f"{self._connection}-{name}"
 
     def _open(self) -> "SecretClient":

@@ -164,6 +164,7 @@ def _rule_problems(settings: Settings) -> Iterator[Problem]:
     yield from _schedule_problems(settings)
     yield from _user_problems(settings)
     yield from _group_problems(settings)
+    yield from _presence_problems(settings)
 
 
 def _connection_problems(settings: Settings) -> Iterator[Problem]:
@@ -239,6 +240,10 @@ def _group_problems(settings: Settings) -> Iterator[Problem]:
             "/groups/scope/group_types", "has to name security, microsoft365 or both when the scope is by type"
         )
     yield from _repeated("/groups/scope/group_types", groups.scope.group_types)
+
+
+def _presence_problems(settings: Settings) -> Iterator[Problem]:
+    yield from _scope_problems("/presence", settings.presence.users, settings.presence.group_ids)
 
 
 def _scope_problems(path: str, kind: str, group_ids: Sequence[str]) -> Iterator[Problem]:

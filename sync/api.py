@@ -8,7 +8,7 @@ import datetime
 import logging
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 from urllib.parse import quote
 
 import msgspec
@@ -17,16 +17,25 @@ import graph.errors
 from store.document import Settings
 from store.errors import AccessDenied, Changed, Misconfigured, StoreError
 from store.links import Kind, Link
-from store.runs import FINISHED, Run, RunItem
+from store.runs import FINISHED, Outcome, Run
 from store.secrets import MAX_BYTES, SECRET_NAMES, certificate_fault
 from store.validation import GUID, InvalidSettings, Problem, parse_settings
 from sync import lifecycle
 from sync.connection import Connection
+from sync.history import items_page
 from sync.lifecycle import Started
 from sync.messages import Message
 from sync.openapi import document
 from sync.running import active_kinds
-from sync.service import Conflict, decide, missing_secrets, replace_secret, request_run, save_if_matching
+from sync.service import (
+    Conflict,
+    decide,
+    missing_secrets,
+    other_sections,
+    replace_secret,
+    request_run,
+    save_if_matching,
+)
 from sync.status import State, read_status
 
 log = logging.getLogger("sync")
@@ -39,6 +48,8 @@ KINDS: tuple[Kind, ...] = ("users", "groups")
 """What can be synced."""
 JSON = "application/json"
 PROBLEM = "application/problem+json"
+SETTINGS_SCHEMA = {"$ref": "#/components/schemas/Settings"}
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome.__value__)
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +80,10 @@ class SyncRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     preview: bool = False
     object_id: str | None = None
     """Only this user, or this group."""
+    settings: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=SETTINGS_SCHEMA)] = msgspec.field(
+        default_factory=msgspec.Raw
+    )
+    """With ``preview`` only: a whole settings document to preview in place of the saved one."""
 
 
 class PauseRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -207,7 +222,8 @@ async def post_sync(connection: Connection, ask: Ask, now: datetime.datetime) ->
     missing = [*settings.missing(), *(f"the secret {name}" for name in absent)]
     if missing:
         raise ApiError(409, "Not connected", f"Nothing can be read yet. Missing: {', '.join(missing)}.")
-    what = await _what(connection, request, settings)
+    unsaved = _unsaved(request, settings)
+    what = await _what(connection, request, unsaved or settings)
     run, message = await request_run(
         connection,
         now,
@@ -216,8 +232,28 @@ async def post_sync(connection: Connection, ask: Ask, now: datetime.datetime) ->
         mode=request.mode,
         preview=request.preview,
         object_id=request.object_id.lower() if request.object_id else None,
+        settings=unsaved,
     )
     return _json(run, status=202, headers={"Location": f"/api/runs/{run.id}"}, messages=[message])
+
+
+def _unsaved(request: SyncRequest, saved: Settings) -> Settings | None:
+    """The settings to preview; ``ApiError`` with the path of each faulty member."""
+    document = bytes(request.settings)
+    if not document or document == b"null":
+        return None
+    if not request.preview:
+        raise _unprocessable((Problem("/settings", "goes with preview: true only; to sync with it, save it"),))
+    try:
+        settings = parse_settings(document)
+    except InvalidSettings as error:
+        problems = [Problem(f"/settings{problem.path}", problem.message) for problem in error.problems]
+        raise _unprocessable(tuple(problems)) from error
+    others = other_sections(saved, settings)
+    if others:
+        words = "has to be as it is saved: a preview reads with the saved connection"
+        raise _unprocessable(tuple(Problem(f"/settings/{name}", words) for name in others))
+    return settings
 
 
 async def _what(connection: Connection, request: SyncRequest, settings: Settings) -> list[Kind]:
@@ -302,17 +338,11 @@ async def get_run(connection: Connection, run_id: str) -> Reply:
 
 async def get_items(connection: Connection, run_id: str, ask: Ask) -> Reply:
     run = await _run(connection, run_id)
-    top, outcome = _top(ask, MAX_TOP), ask.params.get("outcome", "")
-    _check_outcome(outcome)
-    items: list[RunItem] = []
-    async for item in connection.runs.items(run.id, after=_number(ask, "after", -1)):
-        if not outcome or item.outcome == outcome:
-            items.append(item)
-        if len(items) == top:
-            break
+    top, outcome = _top(ask, MAX_TOP), _outcome(ask.params.get("outcome", ""))
+    page = await items_page(connection, run.id, outcome=outcome, after=_number(ask, "after", -1), top=top)
     query = f"&outcome={outcome}" if outcome else ""
-    following = f"/api/runs/{run.id}/items?top={top}&after={items[-1].number}{query}" if len(items) == top else None
-    return _json(Listing(items, following))
+    following = None if page.after is None else f"/api/runs/{run.id}/items?top={top}&after={page.after}{query}"
+    return _json(Listing(page.items, following))
 
 
 async def post_decision(
@@ -476,10 +506,11 @@ def _number(ask: Ask, name: str, default: int) -> int:
         raise ApiError(400, "Wrong parameter", f"{name} has to be a whole number.") from None
 
 
-def _check_outcome(outcome: str) -> None:
-    known = {"planned", "done", "skipped", "held", "failed"}
-    if outcome and outcome not in known:
-        raise ApiError(400, "Unknown outcome", f"outcome has to be one of {', '.join(sorted(known))}.")
+def _outcome(text: str) -> Outcome | None:
+    known = next((outcome for outcome in OUTCOMES if outcome == text), None)
+    if text and known is None:
+        raise ApiError(400, "Unknown outcome", f"outcome has to be one of {', '.join(sorted(OUTCOMES))}.")
+    return known
 
 
 def _searched(link: Link) -> str:

@@ -38,6 +38,8 @@ RETRY_MINUTES = (5, 10, 20, 40, 60)
 """Pauses before a failed run is tried again; the last one repeats."""
 GROUPS_UNAVAILABLE = "groups_unavailable"
 """The reason for attention where the firmware has no extension groups."""
+SIGN_IN_NEEDED = "sign_in_needed"
+"""The reason for attention while Entra does not accept the authorization account's token any more."""
 REMOVAL_INCOMPLETE = "removal_incomplete"
 """The reason for attention while the PBX does not delete what an administrator wants deleted."""
 ATTENTION_AFTER = 3
@@ -224,9 +226,9 @@ def _proof_name(settings: Settings) -> SecretName:
 
 
 def is_standing(code: str) -> bool:
-    """Whether a reason stays although runs work: it waits for a decision, for the PBX to delete something, or for a
-    firmware that can do what is wanted."""
-    return code.endswith("deletions_held") or code in {REMOVAL_INCOMPLETE, GROUPS_UNAVAILABLE}
+    """Whether a reason stays although runs work: it waits for a decision, for the PBX to delete something, for a
+    firmware that can do what is wanted, or for somebody to sign in."""
+    return code.endswith("deletions_held") or code in {REMOVAL_INCOMPLETE, GROUPS_UNAVAILABLE, SIGN_IN_NEEDED}
 
 
 def later(removal: Removal, now: datetime.datetime) -> Removal:

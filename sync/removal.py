@@ -17,7 +17,7 @@ from store.health import Health, Reason, Removal
 from store.leases import Lease
 from store.links import Kind, Link
 from store.runs import Run, RunItem
-from store.secrets import SECRET_NAMES
+from store.secrets import SECRET_NAMES, InternalName, SecretName
 from store.tokens import TokenStore
 from sync import subscriptions
 from sync.applying import CHUNK, Applied, Applier, IntentBook, decode_intents, pbx_id_of, planned_item
@@ -33,6 +33,12 @@ from sync.user_writes import UserWriter
 
 ORDER: tuple[Kind, ...] = ("groups", "users")
 """The PBX takes no extension group without members, so groups go before the extensions in them."""
+SECRETS: tuple[SecretName | InternalName, ...] = (
+    *SECRET_NAMES,
+    "authorization-refresh-token",
+    "presence-certificate",
+)
+"""What ends with the connection; the refresh token is that of the authorization account."""
 WORDS = {
     "pause": "The synchronization was paused, and what was synced is to be deleted.",
     "disable": "The integration was disabled, and what was synced is to be deleted.",
@@ -320,7 +326,7 @@ async def _forget(connection: Connection, settings: Settings, book: IntentBook) 
     disconnection is continued. Answers what could not be ended elsewhere, for people."""
     troubles = await subscriptions.remove_all(connection, settings)
     await _sign_out(connection, settings)
-    for name in SECRET_NAMES:
+    for name in SECRETS:
         await connection.secrets.delete(name)
     for kind in ORDER:
         book.settle(kind, [intent.object_id for intent in book.of(kind)])
@@ -342,6 +348,12 @@ async def _sign_out(connection: Connection, settings: Settings) -> None:
 
 def _rows(connection_id: str) -> list[tuple[str, str]]:
     """The tables and partitions of what is known besides links, settings and runs."""
-    names = ("cursors", "groups", "subscriptions", "tokens", "presence")
-    changes = [("changes", f"{connection_id}-{part}") for part in ("directory", "pbx")]
-    return [*((name, connection_id) for name in names), *changes]
+    names = ("cursors", "groups", "subscriptions", "tokens", "drafts", "sessions")
+    parts = {
+        "changes": ("directory", "pbx"),
+        "sessions": ("states", "attempts"),
+        "presence": ("users", "clock"),
+        "subscriptions": ("presence",),
+    }
+    others = [(name, f"{connection_id}-{part}") for name, several in parts.items() for part in several]
+    return [*((name, connection_id) for name in names), *others]

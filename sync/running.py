@@ -15,12 +15,12 @@ from pbx.client import Pbx
 from pbx.errors import PbxError
 from pbx.models import Capacity, Information
 from store.document import Settings
-from store.errors import AskedToStop
+from store.errors import AskedToStop, StoreError
 from store.health import Health, PbxFacts
 from store.leases import DURATION, Holder, Lease
 from store.links import Kind
 from store.runs import FINISHED, Run
-from sync import batches, removal
+from sync import batches, listing, removal
 from sync.applying import IntentBook, decode_intents
 from sync.connection import GROUPS_UNAVAILABLE, Connection, is_standing
 from sync.faults import NotReady, explain
@@ -39,7 +39,7 @@ STAGES: dict[Kind, type[Stage]] = {"users": UserStage, "groups": GroupStage}
 """In the order in which a run does them: the members of a group need their extensions first."""
 PATIENT = frozenset({"approval", "resume", "enable", "pause", "disable", "disconnect"})
 """Who asked for runs that wait for the one in progress, instead of being refused."""
-REPEATED = frozenset({"api", "changes", "poll"})
+REPEATED = frozenset({"api", "changes", "console", "poll"})
 """Who asked for runs that need no second try: whoever asked asks again."""
 
 
@@ -66,12 +66,20 @@ class Execution:
         if run.status in FINISHED:
             return False
         if run.preview:
-            return await self._guarded(None)
+            return await self._preview()
         lease = await self._acquire()
         if lease is None:
             return False
         async with lease.kept():
             return await self._guarded(lease)
+
+    async def _preview(self) -> bool:
+        """A preview needs no lease. Settings that were kept for it go with its end."""
+        continues = await self._guarded(None)
+        run = self._journal.run
+        if run.unsaved_settings and run.status in FINISHED:
+            await self._connection.runs.drop_settings(run.id)
+        return continues
 
     async def _acquire(self) -> Lease | None:
         """The lease; ``None`` when another run has it, which is recorded, or another execution of this one."""
@@ -129,7 +137,7 @@ class Execution:
         connection, journal = self._connection, self._journal
         if journal.run.task == "remove":
             return await self._remove(lease)
-        settings = (await connection.settings.load()).settings
+        settings = await self._settings()
         health, etag = await connection.health.load_with_etag()
         kinds = self._kinds(settings, health)
         found = decode_intents(lease.note if lease else await connection.leases.note(LEASE_NAME))
@@ -180,7 +188,28 @@ class Execution:
             await self._remember(context, stages, _facts(facts, capacity, journal.stamp()), expiry, tenant)
             remarks = " ".join(filter(None, (stage.remark() for stage in stages)))
             await journal.finish(f"{summary(journal.run.counts)} {remarks}".strip())
+            await self._list(kinds)
         return False
+
+    async def _settings(self) -> Settings:
+        """The saved settings; for a preview of unsaved ones these, at the tenant and the PBX of the saved ones."""
+        saved = (await self._connection.settings.load()).settings
+        run = self._journal.run
+        if not run.unsaved_settings:
+            return saved
+        kept = await self._connection.runs.settings(run.id)
+        if kept is None:
+            raise NotReady("preview_over", "the settings to be previewed are gone", "Ask for another preview.")
+        return msgspec.structs.replace(kept, microsoft=saved.microsoft, pbx=saved.pbx)
+
+    async def _list(self, kinds: list[Kind]) -> None:
+        """Bring the list up to date after a run over everybody, which changes most of it. Whoever looks at it would do
+        the same: it may fail."""
+        run = self._journal.run
+        if run.mode == "full" and run.object_id is None:
+            with contextlib.suppress(StoreError):
+                for kind in kinds:
+                    await listing.follow(self._connection, kind)
 
     def _kinds(self, settings: Settings, health: Health) -> list[Kind]:
         """What the run is about, as far as it may be synced now; ``NotReady`` when that is nothing."""
@@ -289,6 +318,8 @@ class Execution:
         level = logging.ERROR if policy == "bug" else logging.WARNING
         log.log(level, "Run %s ended: %s", run.id, fault.message, exc_info=error if policy == "bug" else None)
         await self._journal.end("failed", f"{fault.message[:1].upper()}{fault.message[1:]}.", fault=fault)
+        if run.unsaved_settings and isinstance(error, NotReady):
+            return  # the fault is in settings that nobody saved: nothing is wrong with the connection
         await self._connection.failed(policy, fault, self._now(), self._journal.run)
 
 

@@ -93,8 +93,15 @@ async def request_run(
     decides: str | None = None,
     what: Sequence[Kind] = ("users",),
     task: Literal["sync", "remove"] = "sync",
+    settings: Settings | None = None,
 ) -> tuple[Run, Message]:
-    """Record a run to be executed; the message has to be queued by the caller."""
+    """Record a run to be executed; the message has to be queued by the caller.
+
+    ``settings``: preview these, which are not saved. ``Conflict`` when they are for a run that is no preview, or name
+    another tenant or PBX than the saved ones.
+    """
+    if settings is not None:
+        await _check_previewable(connection, settings, preview=preview)
     run = Run(
         id=run_id(now, secrets.token_hex(3)),
         what=list(what),
@@ -105,9 +112,24 @@ async def request_run(
         started_by=started_by,
         requested_at=now.isoformat(timespec="milliseconds"),
         decides=decides,
+        unsaved_settings=settings is not None,
     )
+    if settings is not None:
+        await connection.runs.keep_settings(run.id, settings)
     await connection.runs.create(run)
     return run, Message(connection.id, run.id)
+
+
+async def _check_previewable(connection: Connection, settings: Settings, *, preview: bool) -> None:
+    if not preview:
+        raise Conflict("Settings that are not saved can only be previewed. Save them first.")
+    if sections := other_sections((await connection.settings.load()).settings, settings):
+        raise Conflict(f"A preview reads with the saved connection: /{sections[0]} has to be as it is saved.")
+
+
+def other_sections(saved: Settings, settings: Settings) -> list[str]:
+    """The sections that a preview of unsaved settings may not change, and that are changed."""
+    return [name for name in ("microsoft", "pbx") if getattr(saved, name) != getattr(settings, name)]
 
 
 async def execute(connection: Connection, id_: str, now: Callable[[], datetime.datetime]) -> list[Message]:
@@ -348,6 +370,8 @@ async def _requeue(connection: Connection, run: Run, now: datetime.datetime) -> 
         failed = msgspec.structs.replace(current, status="failed", finished_at=stamp, fault=fault, message=GIVEN_UP)
         with contextlib.suppress(Changed):
             await connection.runs.replace(failed, etag)
+            if run.unsaved_settings:
+                await connection.runs.drop_settings(run.id)
             await connection.failed("bug", fault, now, failed)
         return False
     marked = msgspec.structs.replace(current, requeued_at=stamp, requeues=current.requeues + 1)

@@ -76,6 +76,7 @@ def test_everything_a_deployment_may_give_is_read() -> None:
             "ENTRA_CLIENT_ID": "client",
             "PBX_FQDN": "pbx.example.com",
             "PBX_CLIENT_ID": "api",
+            "SETUP_KEY": " a-setup-key\n",
         }
     )
     assert read == Environment(
@@ -88,7 +89,15 @@ def test_everything_a_deployment_may_give_is_read() -> None:
         client_id="client",
         pbx_fqdn="pbx.example.com",
         pbx_client_id="api",
+        setup_key="a-setup-key",
     )
+
+
+def test_the_application_settings_do_not_show_their_secrets() -> None:
+    read = read_environment({"SETUP_KEY": "a-setup-key", "AzureWebJobsStorage": "AccountKey=a-storage-key"})
+    for text in (repr(read), str(read), f"{read}"):
+        assert "a-setup-key" not in text
+        assert "a-storage-key" not in text
 
 
 def test_the_process_environment_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from unittest.mock import Mock
 import pytest
 from azure.core import exceptions as azure
 
+from store.audit import AuditStore, Entry
 from store.changes import Announced, Batch, ChangeStore, Event, Fired, PbxEvent, PbxEventStore
 from store.cursors import Cursor, CursorStore
 from store.document import Settings
@@ -17,8 +18,10 @@ from store.errors import AccessDenied, AlreadyExists, Changed, InvalidRecord, St
 from store.health import HealthStore
 from store.leases import Lease, LeaseStore
 from store.links import Link, LinkStore
+from store.listing import ListStore
 from store.runs import Run, RunItem, RunStore
 from store.secrets import SecretStore
+from store.sessions import AccountRecord, AttemptStore, SessionRecord, SessionStore, UsedStates
 from store.settings import SettingsStore, Stored
 from store.subscriptions import Subscription, SubscriptionStore
 from store.tables import Row, Tables, Write
@@ -30,6 +33,10 @@ EVENT = Event("users", "o", "m")
 NOW = datetime.datetime(2026, 3, 2, 9, tzinfo=datetime.UTC)
 LINK = Link(object_id="o")
 RUN = Run(id="r", what=[], mode="full", started_by="api", requested_at="")
+SESSION = SessionRecord(id="s", name="", account="", role="admin", basis="role", csrf="", started_at="", ends_at="")
+ACCOUNT = AccountRecord(
+    tenant_id="t", object_id="o", name="", user_principal_name="", signed_in_at="", token_version="1"
+)
 
 CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
     Tables: {
@@ -54,6 +61,7 @@ CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
         "get": lambda it: it.get("o"),
         "some": lambda it: it.some(["o"]),
         "numbered": lambda it: it.numbered(["1000"]),
+        "first": lambda it: it.first(1),
         "all": lambda it: it.all(),
         "after": lambda it: it.after("o"),
         "write": lambda it: it.write([LINK], ["x"]),
@@ -90,8 +98,17 @@ CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
         "load": lambda it: it.load("r"),
         "replace": lambda it: it.replace(RUN, 'W/"x"'),
         "newest": lambda it: it.newest(1),
+        "since": lambda it: it.since(NOW, 1),
+        "newer": lambda it: it.newer("r", 1),
+        "keep_settings": lambda it: it.keep_settings("r", Settings()),
+        "settings": lambda it: it.settings("r"),
+        "drop_settings": lambda it: it.drop_settings("r"),
         "add_items": lambda it: it.add_items("r", 0, [RunItem(operation="", outcome="done", object_id="")]),
         "items": lambda it: it.items("r"),
+    },
+    ListStore: {
+        "load": lambda it: it.load(),
+        "save": lambda it: it.save(b"{}", ""),
     },
     HealthStore: {
         "load": lambda it: it.load(),
@@ -104,6 +121,31 @@ CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
         "holder": lambda it: it.holder("sync"),
         "note": lambda it: it.note("sync"),
         "tell_to_stop": lambda it: it.tell_to_stop("sync"),
+    },
+    AuditStore: {
+        "add": lambda it: it.add(Entry(at=NOW.isoformat(), who="", action="")),
+        "newest": lambda it: it.newest(1),
+    },
+    SessionStore: {
+        "add": lambda it: it.add(SESSION),
+        "load": lambda it: it.load("s"),
+        "end": lambda it: it.end("s"),
+        "end_all": lambda it: it.end_all(),
+        "sweep": lambda it: it.sweep(NOW),
+        "account": lambda it: it.account(),
+        "save_account": lambda it: it.save_account(ACCOUNT),
+        "replace_account": lambda it: it.replace_account(ACCOUNT, 'W/"x"'),
+        "forget_account": lambda it: it.forget_account(),
+    },
+    UsedStates: {
+        "use": lambda it: it.use("s", NOW),
+        "sweep": lambda it: it.sweep(NOW),
+    },
+    AttemptStore: {
+        "add": lambda it: it.add("a", NOW),
+        "since": lambda it: it.since(NOW),
+        "remove": lambda it: it.remove("k"),
+        "sweep": lambda it: it.sweep(NOW),
     },
     TokenStore: {
         "read": lambda it: it.read(),
@@ -120,6 +162,7 @@ def made(kind: type, tables: Tables) -> Any:
     more: dict[type, tuple[Any, ...]] = {
         SettingsStore: ("c", ENVIRONMENT),
         LinkStore: ("c", "users"),
+        ListStore: ("c", "users"),
         TokenStore: ("c", "pbx"),
         Tables: (),
     }

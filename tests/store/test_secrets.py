@@ -13,7 +13,7 @@ from local.emulator import Fault
 from local.microsoft import MicrosoftEmulator
 from store.environment import Environment, StorageAccount
 from store.errors import AccessDenied, InvalidRecord, SecretMissing, StoreError, StoreUnavailable
-from store.secrets import MAX_BYTES, Secret, SecretStore
+from store.secrets import MAX_BYTES, SECRET_NAMES, Secret, SecretStore
 
 VALUE = "th3-v4lue-that-nobody-sees"
 
@@ -52,6 +52,18 @@ async def test_a_new_value_is_a_new_version(secrets: SecretStore) -> None:
     second = await secrets.write("pbx-client-secret", "two")
     assert first.version != second.version
     assert await secrets.read("pbx-client-secret") == second
+
+
+async def test_an_older_version_can_be_read_by_its_name(secrets: SecretStore) -> None:
+    first = await secrets.write("session-key", "one")
+    await secrets.write("session-key", "two")
+    assert await secrets.read("session-key", first.version) == first
+    with pytest.raises(SecretMissing):
+        await secrets.read("session-key", "0" * 32)
+
+
+def test_what_the_bridge_makes_itself_is_none_of_the_secrets_that_are_typed_in() -> None:
+    assert {"session-key", "authorization-refresh-token"}.isdisjoint(SECRET_NAMES)
 
 
 async def test_connections_beyond_the_first_have_secrets_of_their_own(

@@ -78,6 +78,18 @@ def test_the_defaults_are_the_documented_ones() -> None:
             "delete_out_of_scope": False, "associate_by_name": False,
         },
         "guard": {"max_deletions": 20, "max_deletion_percent": 20},
+        "console": {"setup_key": True},
+        "presence": {
+            "enabled": False, "users": "all", "group_ids": [],
+            "default_map": {
+                "Available": "available", "AvailableIdle": "available", "Away": "away", "BeRightBack": "away",
+                "Busy": "away", "BusyIdle": "away", "DoNotDisturb": "do_not_disturb", "Focusing": "away",
+                "InACall": "away", "InAConferenceCall": "away", "InAMeeting": "away", "Inactive": "away",
+                "OffWork": "leave", "Offline": "leave", "OutOfOffice": "off_work", "PresenceUnknown": "leave",
+                "Presenting": "do_not_disturb", "UrgentInterruptionsOnly": "do_not_disturb",
+            },
+            "poll_seconds": 30, "respect_manual": True,
+        },
     }  # fmt: skip
 
 
@@ -157,6 +169,13 @@ WRONG: list[tuple[str, Any]] = [
     ("/guard/max_deletions", -1),
     ("/guard/max_deletions", 2**70),
     ("/guard/max_deletion_percent", 100.1),
+    ("/console/setup_key", "yes"),
+    ("/console/password", "x"),
+    ("/presence/users", "some"),
+    ("/presence/default_map/Busy", "dnd"),
+    ("/presence/default_map/Sleeping", "away"),
+    ("/presence/poll_seconds", 9),
+    ("/presence/poll_seconds", 3601),
 ]
 
 

@@ -1,0 +1,45 @@
+"""The presence of extensions: read in bulk, written one at a time.
+
+https://help.yeastar.com/en/p-series-cloud-edition/developer-guide/edit-an-extension.html
+"""
+
+import asyncio
+from collections.abc import Mapping
+from itertools import chain
+
+from pbx.client import Pbx
+from pbx.models import Page, Row
+
+FEW = 8
+"""Up to so many extensions are searched for one by one; for more, all extensions are listed."""
+MISSPELT = {"launch": "lunch"}
+"""What old firmware was seen to answer."""
+
+
+class Shown(Row, frozen=True):
+    """What an extension shows. Rows of a list or a search have both members; an extension in full lacks the second."""
+
+    number: str
+    presence_status: str = ""
+    custom_presence_status: str | None = None
+    """The name of a custom presence, which no documented request sets."""
+
+    @property
+    def status(self) -> str:
+        return MISSPELT.get(self.presence_status, self.presence_status)
+
+
+async def read_presence(pbx: Pbx, extensions: Mapping[int, str]) -> dict[int, Shown]:
+    """What the extensions with these ids show, by id; ``extensions`` has their numbers. An id that has another number
+    now belongs to somebody else, and is left out like one that is gone."""
+    if len(extensions) <= FEW:
+        pages = (pbx.listed("extension/search", {"search_value": one}, Page[Shown]) for one in extensions.values())
+        rows = list(chain.from_iterable(await asyncio.gather(*pages)))
+    else:
+        rows = await pbx.listed("extension/list", {}, Page[Shown])
+    return {row.id: row for row in rows if extensions.get(row.id) == row.number}
+
+
+async def write_presence(pbx: Pbx, extension_id: int, status: str) -> None:
+    """Have an extension show ``status``, which ends a custom presence too. Repeating it does no harm."""
+    await pbx.update_extension(extension_id, {"presence_status": status})

@@ -1,0 +1,320 @@
+"""Takes Graph's notifications of presence: prove, record, write at once what can be written, answer within a second.
+
+Whoever calls gets the same answer, true or forged. What cannot be proven or read now, though the subscription's secret
+came with it, is a hint: Graph is asked about those users. Facts:
+https://learn.microsoft.com/graph/change-notifications-delivery-webhooks,
+https://learn.microsoft.com/graph/change-notifications-for-presence.
+"""
+
+import asyncio
+import datetime
+import hmac
+import logging
+import re
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import batched
+
+import msgspec
+
+from presence.hearing import Said, hear, stamp
+from presence.messages import Answer, Update
+from presence.push import submit
+from presence.room import Memory, Room, memory_of
+from presence.sealed import Sealed, Unreadable, open_sealed
+from presence.tokens import Expected, Unproven
+from presence.trust import Unknown
+from store.document import Settings
+from store.errors import Changed, StoreError
+from store.presence import PresenceSubscription, Teams, UserPresence
+
+log = logging.getLogger("presence")
+
+TOKEN = "validationToken"  # noqa: S105 - the name of a query parameter
+LONGEST_TOKEN = 2048
+UNFIT = re.compile(r"[<>\x00-\x1f\x7f]")
+LARGEST_BODY = 1_000_000
+"""Bytes; 650 users with everything that belongs to them take less."""
+RECORD_SECONDS = 0.6
+"""So long proving and recording may take."""
+ANSWER_SECONDS = 0.8
+"""So long after the beginning the answer is given, whether the PBX was written to or not."""
+FRESH = datetime.timedelta(seconds=15)
+"""So long the records of subscriptions are used as they were read."""
+PAUSE = datetime.timedelta(seconds=2)
+"""Unknown subscriptions make us read the records again at most so often, however many are made up."""
+MESSAGE_PAUSE = datetime.timedelta(seconds=2)
+REPORT = datetime.timedelta(minutes=1)
+OBJECT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+LOOK = 650
+
+ACCEPTED = Answer(202)
+
+
+class Item(msgspec.Struct, frozen=True, rename="camel"):
+    """One notification, of a presence or of the life of the subscription."""
+
+    subscription_id: str
+    client_state: str | None = None
+    tenant_id: str | None = None
+    resource: str = ""
+    resource_data: msgspec.Raw = msgspec.Raw()
+    encrypted_content: Sealed | None = None
+    lifecycle_event: str | None = None
+
+    @property
+    def object_id(self) -> str:
+        """Whom it is about, in lower case; empty when it does not say. Some ids are whole paths."""
+        try:
+            found = msgspec.json.decode(self.resource_data, type=_ResourceData).id
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            found = ""
+        return _object_id(found) or _object_id(self.resource)
+
+
+class _ResourceData(msgspec.Struct, frozen=True):
+    id: str = ""
+
+
+class _Content(msgspec.Struct, frozen=True, rename="camel"):
+    """What is encrypted."""
+
+    id: str
+    availability: str
+    activity: str = ""
+    sequence_number: str | None = None
+
+
+class _Post(msgspec.Struct, frozen=True, rename="camel"):
+    value: list[msgspec.Raw]
+    validation_tokens: list[str] | None = None
+
+
+class _News(msgspec.Struct):
+    """What is believed of a request."""
+
+    said: list[Said] = []
+    look: list[str] = []
+    """Users about whom Graph has to be asked."""
+    ended: list[PresenceSubscription] = []
+    """Subscriptions that Graph wants renewed, or removed."""
+
+
+async def receive(room: Room, params: Mapping[str, str], body: bytes) -> Answer:
+    """Take a request to ``/notifications/presence``. 202 whatever was sent, but for the handshake."""
+    if TOKEN in params:
+        return handshake(params[TOKEN])
+    started, now, memory = time.monotonic(), room.now(), memory_of(room)
+    items, tokens, unread = parse(body) if len(body) <= LARGEST_BODY else ([], [], 1)
+    _drop(memory, unread, now)
+    if not items:
+        return ACCEPTED
+    news = _News()
+    try:
+        async with asyncio.timeout(RECORD_SECONDS):
+            if not (await memory.rules(room, now)).are_on:
+                return ACCEPTED
+            await _believe(room, memory, items, tokens, news)
+            changed = await _record(room, news.said)
+    except (StoreError, TimeoutError) as error:
+        log.warning("Presence could not be recorded, Graph is asked instead: %s", error or "no answer in time")
+        return Answer(202, updates=_looks(room, [*news.look, *(one.object_id for one in news.said)]))
+    except Exception:
+        log.exception("Presence could not be recorded")
+        return ACCEPTED
+    updates = _looks(room, news.look)
+    if news.ended:
+        updates += (Update(room.id, subscriptions=True),)
+    if not await _written(room, changed, started + ANSWER_SECONDS) and _may_queue(memory, now):
+        updates += (Update(room.id),)
+    return Answer(202, updates=updates)
+
+
+def handshake(token: str) -> Answer:
+    """The answer to Graph's question whether the address is ours: its token, decoded."""
+    if len(token) > LONGEST_TOKEN or UNFIT.search(token):
+        return Answer(400, "This is no validation token of Microsoft Graph.")
+    return Answer(200, token)
+
+
+def parse(body: bytes) -> tuple[list[Item], list[str], int]:
+    """The notifications of a request, its validation tokens, and how many notifications could not be read."""
+    try:
+        post = msgspec.json.decode(body, type=_Post)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return [], [], 1
+    items: list[Item] = []
+    for one in post.value:
+        try:
+            items.append(msgspec.json.decode(one, type=Item))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+    return items, post.validation_tokens or [], len(post.value) - len(items)
+
+
+async def _believe(room: Room, memory: Memory, items: Sequence[Item], tokens: Sequence[str], news: _News) -> None:
+    """Sort out what is proven, into ``news``."""
+    now = room.now()
+    await _refresh(room, memory, items, now)
+    proven = [(item, record) for item in items if (record := _record_of(memory, item)) is not None]
+    _drop(memory, len(items) - len(proven), now)
+    for item, record in proven:
+        if item.lifecycle_event:
+            await _mark(room, record, item.lifecycle_event, news)
+        elif item.encrypted_content is None and item.object_id:
+            news.look.append(item.object_id)
+    rich = [(item, record) for item, record in proven if item.encrypted_content is not None]
+    if not rich:
+        return
+    try:
+        await _check_sender(room, memory, rich[0][1], tokens, now)
+    except Unproven as error:
+        # One bad token makes the whole request suspect, basic notifications in it too.
+        news.look.clear()
+        _drop(memory, len(rich), now, f"the validation token: {error}")
+    except Unknown:
+        news.look += [item.object_id for item, _ in rich if item.object_id]
+    else:
+        await asyncio.to_thread(_read_all, memory, rich, stamp(now), news)
+        memory.trust.load_soon(room.secrets, {one for _, record in rich for one in _certificates(record)})
+
+
+async def _check_sender(
+    room: Room, memory: Memory, record: PresenceSubscription, tokens: Sequence[str], now: datetime.datetime
+) -> None:
+    settings: Settings = (await memory.rules(room, now)).settings
+    expected = Expected(
+        authority=room.environment.entra_authority,
+        tenant_id=record.tenant_id,
+        client_id=settings.microsoft.client_id,
+        now=now.timestamp(),
+    )
+    await memory.trust.check(tokens, expected, now)
+
+
+def _read_all(memory: Memory, rich: Sequence[tuple[Item, PresenceSubscription]], moment: str, news: _News) -> None:
+    """Decrypt, in a thread: 650 of them take a quarter of a second."""
+    for item, record in rich:
+        try:
+            news.said.append(_said(memory, item, record, moment))
+        except Unknown:
+            if item.object_id:
+                news.look.append(item.object_id)
+        except (Unreadable, msgspec.DecodeError, UnicodeDecodeError) as error:
+            memory.dropped += 1
+            log.warning("A notification of presence cannot be read: %s", error)
+
+
+def _said(memory: Memory, item: Item, record: PresenceSubscription, moment: str) -> Said:
+    sealed = item.encrypted_content
+    assert sealed is not None  # noqa: S101 - the caller chose those
+    if sealed.encryption_certificate_id not in _certificates(record):
+        raise Unreadable("it names a certificate that the subscription does not have")
+    raw = open_sealed(sealed, memory.trust.private_key(sealed.encryption_certificate_id))
+    content = msgspec.json.decode(raw, type=_Content)
+    object_id = _object_id(content.id)
+    if not object_id or object_id != item.object_id:
+        raise Unreadable("it is about somebody else than it says outside")
+    teams = Teams(content.availability, content.activity)
+    return Said(object_id=object_id, teams=teams, sequence=content.sequence_number or "", at=moment)
+
+
+async def _record(room: Room, said: Sequence[Said]) -> list[str]:
+    """Record what is new about users who are followed; answers who shows something else now, the newest last."""
+    by_user: dict[str, list[Said]] = {}
+    for one in said:
+        by_user.setdefault(one.object_id, []).append(one)
+
+    def change(key: str, row: UserPresence | None) -> UserPresence | None:
+        if row is None or not row.is_followed:
+            return None
+        for one in by_user[key]:
+            row = hear(row, one)
+        return row
+
+    if not by_user:
+        return []
+    return [row.object_id for row in await room.store.change(by_user, change) if row.is_pending]
+
+
+async def _written(room: Room, object_ids: Sequence[str], deadline: float) -> bool:
+    """Whether these users are on the PBX before ``deadline``; if not, it goes on behind the answer."""
+    if not object_ids:
+        return True
+    done = submit(room, object_ids)
+    await asyncio.wait([done], timeout=max(0.0, deadline - time.monotonic()))
+    return done.done() and done.result()
+
+
+async def _refresh(room: Room, memory: Memory, items: Sequence[Item], now: datetime.datetime) -> None:
+    """Read the subscriptions anew when they are old, or when somebody names an unknown one."""
+
+    def is_needed() -> bool:
+        age = FRESH if all(item.subscription_id in memory.records for item in items) else PAUSE
+        return memory.records_at is None or not memory.records_at <= now < memory.records_at + age
+
+    if not is_needed():
+        return
+    async with memory.reading:
+        if not is_needed():
+            return  # another request did it meanwhile
+        records = [kept.record for kept in (await room.store.subscriptions()).values()]
+        memory.records = {record.id: record for record in records if record.id}
+        memory.asked = [record for record in records if record.state == "asked"]
+        memory.records_at = now
+
+
+def _record_of(memory: Memory, item: Item) -> PresenceSubscription | None:
+    """The subscription that a notification proves to come from; ``None`` for a forged one."""
+    known = memory.records.get(item.subscription_id)
+    return next((record for record in ([known] if known else memory.asked) if _proves(item, record)), None)
+
+
+def _proves(item: Item, record: PresenceSubscription) -> bool:
+    given = (item.client_state or "").encode("utf-8", "surrogatepass")
+    is_known = bool(record.client_state) and hmac.compare_digest(given, record.client_state.encode())
+    return is_known and (item.tenant_id or "").casefold() == record.tenant_id.casefold()
+
+
+async def _mark(room: Room, record: PresenceSubscription, event: str, news: _News) -> None:
+    """Have a subscription renewed or made anew by whoever takes the message; a later state of it is left alone."""
+    state = {"reauthorizationrequired": "renew", "subscriptionremoved": "gone"}.get(event.casefold())
+    kept = (await room.store.subscriptions()).get(record.account)
+    if state is None or kept is None or kept.record.id != record.id or kept.record.state != "live":
+        return
+    changed = msgspec.structs.replace(kept.record, state=state, next_try_at="")
+    try:
+        await room.store.save_subscription(changed, kept.etag)
+    except Changed:
+        return  # somebody is at it
+    news.ended.append(record)
+
+
+def _certificates(record: PresenceSubscription) -> list[str]:
+    return [one for one in (record.certificate_id, record.earlier_certificate_id) if one]
+
+
+def _looks(room: Room, object_ids: Iterable[str]) -> tuple[Update, ...]:
+    distinct = list(dict.fromkeys(object_ids))
+    return tuple(Update(room.id, look=some) for some in batched(distinct, LOOK, strict=False))
+
+
+def _may_queue(memory: Memory, now: datetime.datetime) -> bool:
+    """A message does for whatever is pending when it is carried out: under load one is made at most every 2 s."""
+    if memory.message_at is not None and memory.message_at <= now < memory.message_at + MESSAGE_PAUSE:
+        return False
+    memory.message_at = now
+    return True
+
+
+def _object_id(text: str) -> str:
+    last = text.rstrip("/").rsplit("/", 1)[-1]
+    return last.lower() if OBJECT_ID.fullmatch(last) else ""
+
+
+def _drop(memory: Memory, number: int, now: datetime.datetime, why: str = "no subscription of ours") -> None:
+    """Count what is not believed, and say so once in a while."""
+    memory.dropped += number
+    if number and (memory.reported_at is None or now - memory.reported_at >= REPORT):
+        memory.reported_at = now
+        log.warning("%d notifications of presence so far are not Graph's (%s); they were dropped", memory.dropped, why)

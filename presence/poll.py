@@ -1,0 +1,230 @@
+"""Asks Graph about users whose changes it does not announce, and now and then about everybody.
+
+Nothing is lost for good: whatever notification, write or process was, the next sweep finds the difference.
+"""
+
+import asyncio
+import datetime
+import logging
+from collections.abc import Collection, Iterable, Mapping
+
+import msgspec
+
+from graph.client import Graph
+from graph.errors import GraphError, NotFound
+from graph.presence import get_presences
+from presence.hearing import Said, hear, stamp
+from presence.mapping import effective_map, target_of
+from presence.messages import Update
+from presence.push import push_pending, submit
+from presence.room import Room, Rules, memory_of
+from presence.subscriptions import ensure, is_due
+from store.document import Presence
+from store.errors import SecretMissing
+from store.links import Link
+from store.presence import Clock, Preference, Teams, UserPresence
+
+log = logging.getLogger("presence")
+
+SWEEP = datetime.timedelta(minutes=10)
+EARLY = datetime.timedelta(seconds=2)
+"""A timer is never quite on time."""
+AT_ONCE = 50
+"""So many changed users are written at once; more are left to a message."""
+PUSH_SECONDS = 5.0
+
+
+async def poll(room: Room) -> list[Update]:
+    """What the timer asks for every 10 s; answers the messages to queue. While presence is off it costs one read."""
+    settings = (await room.settings.load()).settings
+    if not settings.presence.enabled:
+        return []
+    rules, now = Rules(settings, await room.health.load()), room.now()
+    kept = await room.store.clock()
+    is_sweep = _is_due(kept.clock.swept_at, SWEEP, now)
+    pause = datetime.timedelta(seconds=settings.presence.poll_seconds)
+    if not rules.are_on or not (is_sweep or _is_due(kept.clock.polled_at, pause, now)):
+        return []
+    moment = stamp(now)
+    clock = msgspec.structs.replace(kept.clock, polled_at=moment, swept_at=moment if is_sweep else kept.clock.swept_at)
+    if not await room.store.set_clock(clock, kept.etag):
+        return []  # another process does it
+    try:
+        changed = await _ask(room, rules, is_sweep=is_sweep)
+    except (GraphError, SecretMissing) as error:
+        await _failed(room, error)
+        return []
+    await _recovered(room, clock)
+    due = [Update(room.id, subscriptions=True)] if await is_due(room, rules) else []
+    return [*due, *await _push(room, changed)]
+
+
+async def carry_out(room: Room, update: Update) -> list[Update]:
+    """Do what a message asks for; answers the messages that follow. Raises what passes by itself."""
+    rules = await memory_of(room).rules(room, room.now())
+    if not rules.are_on:
+        return []
+    if update.subscriptions:
+        await ensure(room, rules)
+    if update.look:
+        rows = await room.store.some(update.look)
+        followed = [key for key, row in rows.items() if row.is_followed]
+        if followed:
+            async with await room.open_graph(rules.settings, rules.health) as graph:
+                await _hear(room, graph, followed)
+    return [Update(room.id)] if await push_pending(room) else []
+
+
+async def _ask(room: Room, rules: Rules, *, is_sweep: bool) -> list[str]:
+    """Ask Graph about whom it does not announce; in a sweep about all. Answers who has to be written, newest last."""
+    if is_sweep:
+        return await _sweep(room, rules)
+    rows = await room.store.all()
+    announced = await _announced(room)
+    wanted = [key for key, row in rows.items() if row.is_followed and key not in announced]
+    if not wanted:
+        return []
+    async with await room.open_graph(rules.settings, rules.health) as graph:
+        return await _hear(room, graph, wanted)
+
+
+async def _sweep(room: Room, rules: Rules) -> list[str]:
+    presence = rules.settings.presence
+    async with await room.open_graph(rules.settings, rules.health) as graph:
+        followed = await _roster(room, graph, presence)
+        await _hear(room, graph, followed)
+    await room.store.change(followed, lambda _, row: _again(row, presence))
+    return [row.object_id for row in reversed(await room.store.pending()) if row.is_followed]
+
+
+async def _announced(room: Room) -> set[str]:
+    """Who has a live subscription."""
+    now = stamp(room.now())
+    kept = (await room.store.subscriptions()).values()
+    return {user.lower() for one in kept if one.record.covers(now) for user in one.record.users}
+
+
+async def _hear(room: Room, graph: Graph, object_ids: Iterable[str]) -> list[str]:
+    """Ask Graph about users and record what is new; answers who shows something else."""
+    moment = stamp(room.now())  # before it is asked: what is announced meanwhile is newer
+    wanted = set(object_ids)
+    said = {
+        one.id.lower(): Said(
+            object_id=one.id.lower(),
+            teams=Teams(one.availability or "", one.activity or ""),
+            sequence=one.sequence_number or "",
+            at=moment,
+            source="poll",
+        )
+        for one in await get_presences(graph, wanted)
+        if one.id.lower() in wanted
+    }
+
+    def change(key: str, row: UserPresence | None) -> UserPresence | None:
+        return None if row is None or not row.is_followed else hear(row, said[key])
+
+    return [row.object_id for row in await room.store.change(said, change) if row.is_pending]
+
+
+async def _roster(room: Room, graph: Graph, presence: Presence) -> list[str]:
+    """Find out who is to be followed, by links, rules and preferences; answers their object ids."""
+    links = {
+        link.object_id.lower(): link
+        async for link in room.links.all()
+        if link.state == "linked" and link.pbx_id is not None
+    }
+    members = await _members(graph, presence.group_ids) if presence.users == "groups" else set()
+    rows = await room.store.all()
+    await room.store.change(links, lambda key, row: _linked(key, row, links, presence, members))
+    gone = {key: row for key, row in rows.items() if key not in links}
+    await room.store.remove(key for key, row in gone.items() if row.preference == Preference())
+    kept = [key for key, row in gone.items() if row.preference != Preference()]
+    await room.store.change(kept, lambda _, row: None if row is None else _unlinked(row))
+    return [key for key, row in (await room.store.all()).items() if row.is_followed]
+
+
+async def _members(graph: Graph, group_ids: Iterable[str]) -> set[str]:
+    found: set[str] = set()
+    for group_id in group_ids:
+        try:
+            found |= {user_id.lower() async for user_id in graph.transitive_user_ids(group_id)}
+        except NotFound:
+            continue  # the group is gone, and with it its members
+    return found
+
+
+def _linked(
+    key: str, row: UserPresence | None, links: Mapping[str, Link], presence: Presence, members: Collection[str]
+) -> UserPresence:
+    link = links[key]
+    before = row or UserPresence(object_id=key)
+    if before.pbx_id != link.pbx_id:  # another extension, about which nothing is known
+        before = msgspec.structs.replace(_unlinked(before), pbx_id=link.pbx_id)
+    is_followed = _follows(key, before.preference, presence, members)
+    return msgspec.structs.replace(
+        before, number=link.number, is_followed=is_followed, is_pending=is_followed and before.is_pending
+    )
+
+
+def _follows(key: str, preference: Preference, presence: Presence, members: Collection[str]) -> bool:
+    if preference.follows is False:
+        return False
+    match presence.users:
+        case "all":
+            return True
+        case "groups":
+            return key in members
+        case "opt_in":
+            return preference.follows is True
+
+
+def _unlinked(row: UserPresence) -> UserPresence:
+    """Only what does not belong to the extension."""
+    return UserPresence(
+        object_id=row.object_id,
+        preference=row.preference,
+        teams=row.teams,
+        sequence=row.sequence,
+        heard_at=row.heard_at,
+        changes=row.changes,
+    )
+
+
+def _again(row: UserPresence | None, presence: Presence) -> UserPresence | None:
+    """Look again at who is not known to show what Teams asks for: the rules changed, or a write failed."""
+    if row is None or row.is_pending or not row.is_followed:
+        return None
+    target = target_of(row.teams, effective_map(presence.default_map, row.preference.map))
+    is_left = row.left == target and presence.respect_manual
+    return None if target in {None, row.written} or is_left else msgspec.structs.replace(row, is_pending=True)
+
+
+async def _push(room: Room, changed: list[str]) -> list[Update]:
+    """Write a few users at once, and leave many, or what does not work now, to a message."""
+    if not changed:
+        return []
+    if len(changed) <= AT_ONCE:
+        done = submit(room, changed)
+        await asyncio.wait([done], timeout=PUSH_SECONDS)
+        if done.done() and done.result():
+            return []
+    return [Update(room.id)]
+
+
+async def _failed(room: Room, error: Exception) -> None:
+    """Tell once that Graph cannot be asked; the next poll tries again."""
+    kept = await room.store.clock()
+    if not kept.clock.last_error:
+        log.warning("Presence cannot be read from Microsoft Graph: %s", error)
+    await room.store.set_clock(msgspec.structs.replace(kept.clock, last_error=str(error)), kept.etag)
+
+
+async def _recovered(room: Room, clock: Clock) -> None:
+    if clock.last_error:
+        kept = await room.store.clock()
+        await room.store.set_clock(msgspec.structs.replace(kept.clock, last_error=""), kept.etag)
+        log.info("Presence is read from Microsoft Graph again")
+
+
+def _is_due(last: str, pause: datetime.timedelta, now: datetime.datetime) -> bool:
+    return not last or now - datetime.datetime.fromisoformat(last) >= pause - EARLY

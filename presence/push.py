@@ -1,0 +1,270 @@
+"""Writes to the PBX what was heard: of each user only the newest state, the newest users first, at the PBX's pace.
+
+One process writes at a time, under a lease whose note carries the pace from one to the next. So no write overtakes a
+later one, and what several processes are told is written once.
+"""
+
+import asyncio
+import contextlib
+import datetime
+import logging
+import secrets
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from pbx.client import Pbx
+from pbx.errors import ItemError, NotFound, OutcomeUnknown, PbxError, Stop
+from pbx.presence import Shown, read_presence, write_presence
+from presence.hearing import stamp
+from presence.mapping import Current, decide, effective_map, settled
+from presence.room import Memory, Room, Rules, memory_of
+from store.document import Presence, Settings
+from store.errors import SecretMissing, StoreError
+from store.leases import Holder, Lease
+from store.presence import UserPresence
+
+log = logging.getLogger("presence")
+
+LEASE = "presence"
+RUN_LEASE = "run"
+"""What a run of the directory sync holds while it writes."""
+SHARE = 0.5
+"""Of the pace, while a run goes on. The run keeps its own: it does not wait for presence."""
+ROUND_SECONDS = 2.0
+"""So long the writes of one round take; then what is the newest is looked at again."""
+PENDING_SECONDS = 240.0
+"""So long a message of the queue is worked on; what is left is for another one."""
+MANY = 200
+MANY_SECONDS = 5.0
+"""The same when so many users are looked at: that costs a list of all extensions."""
+MOST = 5_000
+"""Users looked at in one round."""
+LEASE_PAUSE = 1.0
+"""Seconds until the lease is tried again that another process has."""
+
+GONE = "The extension does not exist on the PBX any more."
+
+type Outcome = tuple[UserPresence, UserPresence]
+"""A user as he was when he was looked at, and as he is after it."""
+
+
+def submit(room: Room, object_ids: Iterable[str]) -> asyncio.Future[bool]:
+    """Have these users written out by this process, behind what it is doing. The answer says whether that was done;
+    otherwise they stay pending, and a message has to be queued."""
+    memory = memory_of(room)
+    wanted = set(object_ids)
+    done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+    if not wanted:
+        done.set_result(True)
+        return done
+    memory.waiters.append((wanted, done))
+    for object_id in wanted:
+        memory.waiting.pop(object_id, None)  # so that it is the newest again
+        memory.waiting[object_id] = None
+    if memory.drain is None or memory.drain.done():
+        memory.drain = asyncio.create_task(_drain(room, memory))
+    return done
+
+
+async def push_pending(room: Room) -> bool:
+    """Write out whatever is pending, from whatever process. ``True`` when the time was up before all was done. Raises
+    what keeps it from working and passes by itself, so that the queue sends the message again."""
+    memory = memory_of(room)
+    deadline = room.now() + datetime.timedelta(seconds=PENDING_SECONDS)
+    while room.now() < deadline:
+        rules = await memory.rules(room, room.now())
+        if not rules.are_on:
+            return False
+        pending = [row.object_id for row in await room.store.pending() if row.is_followed]
+        if not pending:
+            return False
+        try:
+            if not await _write_out(room, memory, rules, pending):
+                await room.sleep(LEASE_PAUSE)
+        except (Stop, SecretMissing) as error:
+            _failed(memory, error)  # an administrator is needed, and a sync run tells it: the next poll tries again
+            return False
+    return True
+
+
+async def _drain(room: Room, memory: Memory) -> None:
+    while memory.waiting:
+        ids = list(reversed(memory.waiting))
+        is_done = False
+        try:
+            rules = await memory.rules(room, room.now())
+            ids = ids[: _round_size(rules.settings)]
+            for object_id in ids:
+                del memory.waiting[object_id]
+            is_done = not rules.are_on or await _write_out(room, memory, rules, ids)
+        except (StoreError, PbxError) as error:
+            _failed(memory, error)
+        except Exception:
+            log.exception("Presence could not be written to the PBX")
+        if not is_done:
+            ids += memory.waiting
+            memory.waiting.clear()  # whatever it was, it is in the way of the others too
+        _tell(memory, ids, is_done)
+
+
+def _tell(memory: Memory, ids: Sequence[str], is_done: bool) -> None:
+    """Answer those who wait for these users: when all of theirs are done, or one is not. Who was submitted again while
+    he was written is not done."""
+    over = set(ids).difference(memory.waiting)
+    still: list[tuple[set[str], asyncio.Future[bool]]] = []
+    for wanted, done in memory.waiters:
+        left = wanted - over
+        if left and (is_done or left == wanted):
+            still.append((left, done))
+        elif not done.done():
+            done.set_result(is_done)
+    memory.waiters[:] = still
+
+
+async def _write_out(room: Room, memory: Memory, rules: Rules, object_ids: Sequence[str]) -> bool:
+    """One round: look at these users, and write those that come first. ``False`` when another process is at it."""
+    async with memory.writing:
+        held = await room.leases.acquire(LEASE, secrets.token_hex(8))
+        if isinstance(held, Holder):
+            return False
+        async with held.kept():
+            await _round(room, memory, rules, held, object_ids[:MOST])
+    if memory.is_failing:
+        memory.is_failing = False
+        log.info("Presence is written to the PBX again")
+    return True
+
+
+async def _round(room: Room, memory: Memory, rules: Rules, lease: Lease, object_ids: Sequence[str]) -> None:
+    rows = await room.store.some(object_ids)
+    users = [rows[key] for key in object_ids if key in rows and rows[key].is_pending and rows[key].is_followed]
+    if not users:
+        return
+    outcomes: list[Outcome] = []
+    try:
+        pbx = await memory.pbx(room, rules, room.now())
+        shown = await read_presence(pbx, {user.pbx_id: user.number for user in users if user.pbx_id is not None})
+        pace = _Pace(room, lease, rules.settings, is_shared=await room.leases.holder(RUN_LEASE) is not None)
+        writer = _Writer(room, rules.settings.presence, pbx, pace, _round_size(rules.settings, len(users)))
+        for user in users:
+            try:
+                after = await writer.follow(user, shown.get(user.pbx_id or 0))
+            except OutcomeUnknown:
+                outcomes.append((user, msgspec.structs.replace(user, sent=writer.last)))
+                raise
+            if after is not None:
+                outcomes.append((user, after))
+    except Stop:
+        await memory.close_pbx()
+        raise
+    finally:
+        await _settle(room, outcomes)
+
+
+class _Writer:
+    """Looks at users and writes what is to be written, in one round."""
+
+    def __init__(self, room: Room, presence: Presence, pbx: Pbx, pace: "_Pace", writes: int) -> None:
+        self._room = room
+        self._writes = writes
+        self.last = ""
+        """What was written last, or was to be."""
+        self._presence = presence
+        self._pbx = pbx
+        self._pace = pace
+
+    async def follow(self, user: UserPresence, found: Shown | None) -> UserPresence | None:
+        """The user after it; ``None`` when a write is left for the next round."""
+        if found is None:
+            return _unable(user, "gone", GONE)
+        table = effective_map(self._presence.default_map, user.preference.map)
+        current = Current(found.status, found.custom_presence_status or "")
+        verdict = decide(user, table, current, self._presence.respect_manual)
+        if verdict.status is not None:
+            if self._writes == 0:
+                return None
+            self._writes -= 1
+            self.last = verdict.status
+            try:
+                await self._pace.turn()
+                await write_presence(self._pbx, found.id, verdict.status)
+            except NotFound:
+                return _unable(user, "gone", GONE)
+            except ItemError as error:
+                return _unable(user, "failed", f"The PBX refuses it: {error}.")
+        now = self._room.now()
+        after = settled(user, verdict, table, current, stamp(now))
+        return after if verdict.status is None else msgspec.structs.replace(after, delay_ms=_delay(user, now))
+
+
+def _unable(user: UserPresence, outcome: str, error: str) -> UserPresence:
+    return msgspec.structs.replace(user, is_pending=False, outcome=outcome, error=error)
+
+
+def _delay(user: UserPresence, now: datetime.datetime) -> int:
+    return max(0, round((now - datetime.datetime.fromisoformat(user.heard_at)).total_seconds() * 1000))
+
+
+async def _settle(room: Room, outcomes: Sequence[Outcome]) -> None:
+    """Record what was done. Who showed something else meanwhile stays pending."""
+    known = {before.object_id.lower(): (before, after) for before, after in outcomes}
+
+    def change(key: str, row: UserPresence | None) -> UserPresence | None:
+        before, after = known[key]
+        if row is None:
+            return None
+        return msgspec.structs.replace(
+            row,
+            is_pending=after.is_pending or row.teams != before.teams,
+            written=after.written,
+            sent=after.sent,
+            written_at=after.written_at,
+            delay_ms=after.delay_ms,
+            seen=after.seen,
+            left=after.left,
+            outcome=after.outcome,
+            error=after.error,
+        )
+
+    if known:
+        await room.store.change(known, change)
+
+
+class _Pace:
+    """Lets writes through evenly. When the next one may go is noted on the lease, for whoever holds it then."""
+
+    def __init__(self, room: Room, lease: Lease, settings: Settings, *, is_shared: bool) -> None:
+        self._room = room
+        self._lease = lease
+        self._interval = 1 / (settings.pbx.max_writes_per_second * (SHARE if is_shared else 1))
+        self._next = _moment(lease.note)
+
+    async def turn(self) -> None:
+        """Wait for the next slot; ``LeaseLost`` when somebody else may be writing by now."""
+        now = self._room.now().timestamp()
+        slot = min(max(self._next, now), now + self._interval)  # clocks differ, and one may have been set back
+        if slot > now:
+            await self._room.sleep(slot - now)
+        self._next = slot + self._interval
+        self._lease.keep_note(str(self._next))
+        self._lease.check()
+
+
+def _moment(note: str) -> float:
+    with contextlib.suppress(ValueError):
+        return float(note)
+    return 0.0
+
+
+def _round_size(settings: Settings, users: int = 0) -> int:
+    """How many writes a round has."""
+    seconds = MANY_SECONDS if users > MANY else ROUND_SECONDS
+    return max(1, int(settings.pbx.max_writes_per_second * seconds))
+
+
+def _failed(memory: Memory, error: Exception) -> None:
+    """Tell it once, until it works again."""
+    if not memory.is_failing:
+        memory.is_failing = True
+        log.warning("Presence cannot be written to the PBX: %s", error)

@@ -1,0 +1,289 @@
+"""Keeps the subscription that announces presence: made in the name of the authorization account, renewed, made anew.
+
+An account has one, for at most 650 users, and it lives an hour. Without it presence is polled all the same, so whatever
+goes wrong here is noted, tried again, and stops nothing.
+"""
+
+import datetime
+import logging
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from typing import Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from graph.client import Graph
+from graph.credentials import tenant_of
+from graph.errors import BadRequest, ConsentMissing, GraphError, NotFound, Retry, SubscriptionExists
+from graph.models import Subscription as Found
+from graph.presence import IDS_A_CALL, NewPresenceSubscription, delegated_graph, presence_resource
+from graph.subscriptions import graph_time
+from presence.certificates import Certificate, current_certificate
+from presence.hearing import stamp
+from presence.room import Room, Rules
+from store.document import Settings
+from store.errors import Changed, StoreError
+from store.identity import LOOPBACK
+from store.presence import KeptSubscription, PresenceSubscription, UserPresence
+
+log = logging.getLogger("presence")
+
+ACCOUNT = "authorization"
+SCOPES = ("Presence.Read.All",)
+LIFETIME = datetime.timedelta(minutes=60)
+RENEW_BEFORE = datetime.timedelta(minutes=27)
+"""Renewed after 33 minutes: one of several tries may fail, and Graph makes no end less than 45 minutes ahead."""
+CLAIM = datetime.timedelta(minutes=2)
+"""Longer than making a subscription takes, with the handshake: meanwhile nobody else tries."""
+PAUSE_MINUTES = (1, 5, 15, 60)
+"""After so many failures in a row; the last one repeats."""
+LOYALTY = 1.5
+"""So many times as often somebody has to change as who is announced already, to take the place."""
+PATH = "communications/presences"
+
+type Step = Literal["create", "renew"]
+
+
+def unreachable(base_url: str) -> bool:
+    """Whether Graph has nowhere to send notifications: presence is polled then. Plain http is for loopback only."""
+    try:
+        parts = urlsplit(base_url)
+    except ValueError:
+        return True
+    return not parts.hostname or (parts.scheme != "https" and parts.hostname not in LOOPBACK)
+
+
+def step(record: PresenceSubscription | None, application: str, url: str, now: datetime.datetime) -> Step | None:
+    """What to do now; ``None`` when all is well, or when it is too early to try again. Pure."""
+    if record is None:
+        return "create"
+    if record.next_try_at and now < datetime.datetime.fromisoformat(record.next_try_at):
+        return None
+    is_ours = (record.application, record.notification_url) == (application, url)
+    if not is_ours or record.state in {"asked", "gone"} or not record.id:
+        return "create"
+    ends = datetime.datetime.fromisoformat(record.expires_at)
+    return "renew" if record.state == "renew" or ends - now <= RENEW_BEFORE else None
+
+
+def choose(rows: Mapping[str, UserPresence], announced: Collection[str]) -> list[str]:
+    """Whom to subscribe to: all who are followed or, of more than 650, those who change most. Pure."""
+    followed = [row for row in rows.values() if row.is_followed]
+
+    def weight(row: UserPresence) -> tuple[float, str]:
+        return -(row.changes + 1) * (LOYALTY if row.object_id in announced else 1), row.object_id
+
+    return sorted(row.object_id for row in sorted(followed, key=weight)[:IDS_A_CALL])
+
+
+async def is_due(room: Room, rules: Rules) -> bool:
+    """Whether something has to be done: one request to storage."""
+    if not rules.are_on or unreachable(room.environment.public_base_url):
+        return False
+    kept = (await room.store.subscriptions()).get(ACCOUNT)
+    record = None if kept is None else kept.record
+    return step(record, _application(rules.settings), _url(room), room.now()) is not None
+
+
+async def ensure(room: Room, rules: Rules) -> None:
+    """Make or renew the subscription, if that is due. A failure is noted on the record, with the time of the next try;
+    only storage itself can fail this."""
+    if not await is_due(room, rules):
+        return
+    kept = (await room.store.subscriptions()).get(ACCOUNT)
+    keeper = _Keeper(room, rules, kept)
+    try:
+        await keeper.keep()
+    except Changed:
+        return  # somebody else is at it
+    except StoreError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is becomes the record's reason
+        await _failed(room, rules, error)
+
+
+class _Keeper:
+    """Carries out what is due."""
+
+    def __init__(self, room: Room, rules: Rules, kept: KeptSubscription | None) -> None:
+        self._room = room
+        self._application = _application(rules.settings)
+        self._kept = kept or KeptSubscription(PresenceSubscription(account=ACCOUNT))
+        self._now = room.now()
+
+    async def keep(self) -> None:
+        """``Changed`` when somebody else works on it."""
+        before = self._kept.record
+        users = choose(await self._room.store.all(), frozenset(before.users))
+        if not users:
+            return
+        claimed = msgspec.structs.replace(before, next_try_at=stamp(self._now + CLAIM))
+        self._kept = await self._room.store.save_subscription(claimed, self._kept.etag)
+        token = await self._room.delegated_token(SCOPES)
+        certificate = await current_certificate(self._room.secrets, self._now)
+        verb = step(before, self._application, _url(self._room), self._now)
+        is_same = (users, certificate.id) == (before.users, before.certificate_id or certificate.id)
+        async with delegated_graph(self._room.environment.graph_base_url, token) as graph:
+            if verb != "renew" or not is_same or not await self._renew(graph):
+                await self._create(graph, token, users, certificate)
+
+    async def _renew(self, graph: Graph) -> bool:
+        """``False`` when it is gone, or is another account's."""
+        record = self._kept.record
+        try:
+            found = await graph.renew_subscription(record.id, self._now + LIFETIME)
+        except (NotFound, ConsentMissing):
+            return False
+        await self._live(record, found)
+        return True
+
+    async def _create(self, graph: Graph, token: str, users: Sequence[str], certificate: Certificate) -> None:
+        """Make it. The record comes first, so that notifications are believed from the first one on."""
+        before = self._kept.record
+        await self._end(graph, before)
+        asked = PresenceSubscription(
+            account=ACCOUNT,
+            state="asked",
+            client_state=secrets.token_urlsafe(32),
+            tenant_id=tenant_of(token),
+            application=self._application,
+            notification_url=_url(self._room),
+            users=list(users),
+            certificate_id=certificate.id,
+            earlier_certificate_id=_earlier(before, certificate),
+            expires_at=stamp(self._now + LIFETIME),
+            last_error=before.last_error,
+            failures=before.failures,
+            next_try_at=stamp(self._now + CLAIM),
+        )
+        self._kept = await self._room.store.save_subscription(asked, self._kept.etag)
+        try:
+            asked, found = await self._subscribe(graph, asked, certificate)
+        except GraphError as error:
+            if not isinstance(error, Retry):  # refused: surely not made
+                gone = msgspec.structs.replace(asked, state="gone")
+                self._kept = await self._room.store.save_subscription(gone, self._kept.etag)
+            raise
+        await self._live(asked, found)
+
+    async def _subscribe(
+        self, graph: Graph, asked: PresenceSubscription, certificate: Certificate
+    ) -> tuple[PresenceSubscription, Found]:
+        """With the presence in the notifications; without it where Graph does not take the certificate."""
+        try:
+            return asked, await self._post(graph, _new(asked, certificate))
+        except BadRequest as error:
+            log.warning("Microsoft Graph announces presence without the presence itself: %s", error)
+            basic = msgspec.structs.replace(asked, certificate_id="")
+            return basic, await self._post(graph, _new(basic, None))
+
+    async def _post(self, graph: Graph, new: NewPresenceSubscription) -> Found:
+        try:
+            return await graph.subscribe(new)
+        except SubscriptionExists:
+            # Of an earlier life of this deployment, or of a request whose answer got lost.
+            await self._clear(graph)
+        return await graph.subscribe(new)
+
+    async def _clear(self, graph: Graph) -> None:
+        present = [found for found in await graph.subscriptions() if PATH in found.resource.casefold()]
+        for found in present:
+            if found.notification_url != _url(self._room):
+                host = urlsplit(found.notification_url).netloc or "another address"
+                raise SubscriptionExists(
+                    f"another deployment at {host} is told about presence as the same application and account"
+                )
+            await graph.delete_subscription(found.id)
+
+    async def _end(self, graph: Graph, record: PresenceSubscription) -> None:
+        """End an earlier one. Another account's cannot be reached, and ends by itself within the hour."""
+        if record.id and record.application == self._application:
+            try:
+                await graph.delete_subscription(record.id)
+            except ConsentMissing:
+                return
+
+    async def _live(self, record: PresenceSubscription, found: Found) -> None:
+        if record.failures:
+            log.info("Presence is announced again")
+        live = msgspec.structs.replace(
+            record,
+            state="live",
+            id=found.id,
+            expires_at=_end_of(found) or stamp(self._now + LIFETIME),
+            made_at=stamp(self._now),
+            last_error="",
+            failures=0,
+            next_try_at="",
+        )
+        self._kept = await self._room.store.save_subscription(live, self._kept.etag)
+
+
+def _new(record: PresenceSubscription, certificate: Certificate | None) -> NewPresenceSubscription:
+    return NewPresenceSubscription(
+        resource=presence_resource(record.users),
+        change_type="updated",
+        notification_url=record.notification_url,
+        # It may be the same, and is sent nothing that the other would not be.
+        lifecycle_notification_url=record.notification_url,
+        expiration_date_time=graph_time(datetime.datetime.fromisoformat(record.expires_at)),
+        client_state=record.client_state,
+        include_resource_data=None if certificate is None else True,
+        encryption_certificate=None if certificate is None else certificate.text,
+        encryption_certificate_id=None if certificate is None else certificate.id,
+    )
+
+
+def _earlier(before: PresenceSubscription, certificate: Certificate) -> str:
+    changed = before.certificate_id and before.certificate_id != certificate.id
+    return before.certificate_id if changed else before.earlier_certificate_id
+
+
+def _application(settings: Settings) -> str:
+    return f"{settings.microsoft.tenant_id}|{settings.microsoft.client_id}".lower()
+
+
+def _url(room: Room) -> str:
+    return f"{room.environment.public_base_url}/notifications/presence"
+
+
+def _end_of(found: Found) -> str:
+    """When it ends, in our own spelling; empty when Graph does not say it."""
+    try:
+        return stamp(datetime.datetime.fromisoformat(found.expiration_date_time))
+    except ValueError:
+        return ""
+
+
+async def _failed(room: Room, rules: Rules, error: Exception) -> None:
+    """Note why, and when to try again. Told to the log once, until it works again."""
+    kept = (await room.store.subscriptions()).get(ACCOUNT)
+    record = PresenceSubscription(account=ACCOUNT) if kept is None else kept.record
+    failures = record.failures + 1
+    pause = datetime.timedelta(minutes=PAUSE_MINUTES[min(failures, len(PAUSE_MINUTES)) - 1])
+    words = _words(error)
+    if not record.failures:
+        log.warning("Presence is polled, because changes of it are not announced: %s", words)
+    noted = msgspec.structs.replace(
+        record,
+        application=record.application or _application(rules.settings),
+        failures=failures,
+        last_error=words,
+        next_try_at=stamp(room.now() + pause),
+    )
+    try:
+        await room.store.save_subscription(noted, "" if kept is None else kept.etag)
+    except Changed:
+        return  # somebody else had more luck
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ConsentMissing):
+        return (
+            "The authorization account may not be told about presence. In the Entra admin center, open the app "
+            "registration > API permissions, add the delegated permission Presence.Read.All, grant admin consent, and "
+            "sign in again."
+        )
+    text = f"{str(error)[:1].upper()}{str(error)[1:]}".rstrip(".")
+    return f"{text}. {getattr(error, 'action', '')}".strip()

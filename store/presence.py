@@ -1,0 +1,295 @@
+"""Presence: a record for each user that follows Teams, and when the poll last did what.
+
+A notification reads the records of the users in it and writes those that change, each on condition that nobody else
+wrote it meanwhile.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from itertools import batched
+from typing import Literal
+
+import msgspec
+
+from store.document import PresenceChoice
+from store.errors import AlreadyExists, Changed, InvalidRecord
+from store.links import KEYS_A_QUERY
+from store.subscriptions import State
+from store.tables import Row, Tables, Write, long_text
+
+TABLE = "presence"
+SUBSCRIPTIONS = "subscriptions"
+"""The table of all subscriptions; those to presence are in a partition of their own."""
+CLOCK = "clock"
+TRIES = 10
+ONE_PASS = 10 * KEYS_A_QUERY
+"""From so many users on it takes fewer requests to read all records than to ask for them."""
+TRANSACTION = 100
+
+type Status = Literal["available", "away", "business_trip", "do_not_disturb", "lunch", "off_work"]
+"""What an extension may be told to show."""
+type Source = Literal["notification", "poll"]
+
+
+class Teams(msgspec.Struct, frozen=True):
+    """What Teams shows, in Graph's words; empty before anything was heard."""
+
+    availability: str = ""
+    activity: str = ""
+
+
+class Preference(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a user decided for himself."""
+
+    follows: bool | None = None
+    """``None``: nothing, and the administrator's rule counts."""
+    map: dict[str, PresenceChoice] = {}
+    """By the names of ``store.document.PresenceMap``; what is missing is as the administrator has it."""
+
+
+class UserPresence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One user."""
+
+    object_id: str
+    pbx_id: int | None = None
+    number: str = ""
+    is_followed: bool = False
+    """In the scope of the rules and not declined; otherwise only the preference is kept."""
+    preference: Preference = Preference()
+    teams: Teams = Teams()
+    sequence: str = ""
+    """Graph's sequence number of the newest state it gave one for."""
+    heard_at: str = ""
+    """When ``teams`` was announced, or asked for (RFC 3339, UTC, milliseconds)."""
+    source: Source = "poll"
+    changes: int = 0
+    """How often it changed: those who change most are announced rather than polled."""
+    is_pending: bool = False
+    """Something was heard that the PBX may not show yet."""
+    written: str = ""
+    """What the extension was last known to show because of Teams."""
+    sent: str = ""
+    """What was written without an answer: the extension may show it because of us."""
+    written_at: str = ""
+    delay_ms: int = 0
+    """From hearing to writing, the last time."""
+    seen: str = ""
+    """What the extension showed when it was last looked at."""
+    left: str = ""
+    """What Teams asked for when somebody's own choice was left alone; empty: there is none."""
+    outcome: str = ""
+    """Of the last look: write, same, leave, custom, manual, gone, failed."""
+    error: str = ""
+    """Why it failed, for people."""
+
+
+class Clock(msgspec.Struct, frozen=True, omit_defaults=True):
+    """When the poll last did what (RFC 3339, UTC); empty: never."""
+
+    polled_at: str = ""
+    swept_at: str = ""
+    """All users were polled, and whom the rules are about was found out."""
+    last_error: str = ""
+    """Why presence does not work at the moment, for people; empty when it does."""
+
+
+class PresenceSubscription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What we know of the subscription that one authorization account has. The states are those of
+    ``store.subscriptions.Subscription``."""
+
+    account: str
+    """Whose it is, among the accounts of the connection; each may have one subscription for each application."""
+    state: State = "gone"
+    id: str = ""
+    client_state: str = ""
+    """Comes back in every notification and proves that Graph sent it; a secret of 43 characters."""
+    tenant_id: str = ""
+    application: str = ""
+    """Tenant and client id of the settings it was made with; other settings need another one."""
+    notification_url: str = ""
+    users: list[str] = []
+    """Object ids of those whose changes it announces; at most 650."""
+    certificate_id: str = ""
+    """The version of the certificate's secret; empty when the notifications come without the presence itself."""
+    earlier_certificate_id: str = ""
+    """Notifications that are under way may still be encrypted for it."""
+    expires_at: str = ""
+    made_at: str = ""
+    """When it was made or renewed."""
+    last_error: str = ""
+    """Why it could not be made or renewed, for people."""
+    failures: int = 0
+    """Attempts that failed one after another."""
+    next_try_at: str = ""
+    """Nothing is tried before this; also keeps a second process from trying at the same time."""
+
+    def __repr__(self) -> str:
+        return f"PresenceSubscription(account={self.account!r}, state={self.state!r}, id={self.id!r})"
+
+    __str__ = __repr__
+
+    def covers(self, now: str) -> bool:
+        """Whether its users are announced at ``now`` (RFC 3339, UTC)."""
+        return self.state in {"live", "renew"} and self.expires_at > now
+
+
+class KeptSubscription(msgspec.Struct, frozen=True):
+    """A record and the ETag it was read or written with, empty before the first write."""
+
+    record: PresenceSubscription
+    etag: str = ""
+
+
+class KeptClock(msgspec.Struct, frozen=True):
+    """A clock and the ETag it was read with, empty before the first write."""
+
+    clock: Clock
+    etag: str = ""
+
+
+type Change = Callable[[str, UserPresence | None], UserPresence | None]
+"""Makes the new record of an object id from the present one; ``None`` leaves it as it is."""
+
+
+class PresenceStore:
+    """The presence of one connection."""
+
+    def __init__(self, tables: Tables, connection: str) -> None:
+        self._tables = tables
+        self._partition = f"{connection}-users"
+        self._clocks = f"{connection}-clock"
+        self._subscriptions = f"{connection}-presence"
+
+    async def some(self, object_ids: Iterable[str]) -> dict[str, UserPresence]:
+        """The records of these users, as far as they exist; one request for each 14, or for each 1,000 of all."""
+        return {key: _user(row) for key, row in (await self._rows(_keys(object_ids))).items()}
+
+    async def all(self) -> dict[str, UserPresence]:
+        """Every record by object id; one request for each 1,000."""
+        return {row.key: _user(row) async for row in self._tables.query(TABLE, self._partition)}
+
+    async def pending(self) -> list[UserPresence]:
+        """Users about whom something was heard that the PBX may not show, newest first. It goes through all records."""
+        rows = self._tables.having(TABLE, self._partition, "pending", ["yes"])
+        found = [_user(row) async for row in rows]
+        return sorted(found, key=lambda one: one.heard_at, reverse=True)
+
+    async def change(self, object_ids: Iterable[str], change: Change) -> list[UserPresence]:
+        """Apply ``change`` to the records of these users, and write those that it makes anew: a transaction for each
+        100. It may be called again for a user whose record was written meanwhile. Answers what was written."""
+        saved: list[UserPresence] = []
+        waiting = _keys(object_ids)
+        for _ in range(TRIES):
+            rows = await self._rows(waiting)
+            changed = {key: _changed(key, rows.get(key), change) for key in waiting}
+            made = {key: user for key, user in changed.items() if user is not None}
+            waiting = await self._write([self._write_of(user, rows.get(key)) for key, user in made.items()])
+            saved += [user for key, user in made.items() if key not in waiting]
+            if not waiting:
+                return saved
+        raise Changed("the presence of users is being changed all the time; try again")
+
+    async def remove(self, object_ids: Iterable[str]) -> None:
+        """Forget users; a missing record is no error."""
+        for key in _keys(object_ids):
+            await self._tables.delete(TABLE, self._partition, key)
+
+    async def clear(self) -> None:
+        """Forget everything."""
+        await self._tables.clear(TABLE, self._partition)
+        await self._tables.clear(TABLE, self._clocks)
+        await self._tables.clear(SUBSCRIPTIONS, self._subscriptions)
+
+    async def clock(self) -> KeptClock:
+        row = await self._tables.get(TABLE, self._clocks, CLOCK)
+        if row is None:
+            return KeptClock(Clock())
+        return KeptClock(_decoded(row, Clock), row.etag)
+
+    async def set_clock(self, clock: Clock, etag: str) -> bool:
+        """Replace the clock read with ``etag``; ``False`` when somebody else did."""
+        row = Row(self._clocks, CLOCK, long_text(msgspec.json.encode(clock).decode()))
+        try:
+            if etag:
+                await self._tables.replace(TABLE, row, etag)
+            else:
+                await self._tables.create(TABLE, row)
+        except (AlreadyExists, Changed):
+            return False
+        return True
+
+    async def subscriptions(self) -> dict[str, KeptSubscription]:
+        """The subscriptions by account; one request."""
+        rows = self._tables.query(SUBSCRIPTIONS, self._subscriptions)
+        return {row.key: KeptSubscription(_decoded(row, PresenceSubscription), row.etag) async for row in rows}
+
+    async def save_subscription(self, record: PresenceSubscription, etag: str = "") -> KeptSubscription:
+        """Create the record, or replace the one read with ``etag``; ``Changed`` when somebody else wrote first."""
+        row = Row(self._subscriptions, record.account, long_text(msgspec.json.encode(record).decode()))
+        try:
+            if etag:
+                return KeptSubscription(record, await self._tables.replace(SUBSCRIPTIONS, row, etag))
+            return KeptSubscription(record, await self._tables.create(SUBSCRIPTIONS, row))
+        except AlreadyExists as error:
+            raise Changed("the subscription was recorded meanwhile") from error
+
+    async def remove_subscription(self, account: str) -> None:
+        """Forget a subscription; a missing record is no error."""
+        await self._tables.delete(SUBSCRIPTIONS, self._subscriptions, account)
+
+    async def _rows(self, keys: Sequence[str]) -> dict[str, Row]:
+        if len(keys) >= ONE_PASS:
+            wanted = set(keys)
+            return {row.key: row async for row in self._tables.query(TABLE, self._partition) if row.key in wanted}
+        found: dict[str, Row] = {}
+        for some in batched(keys, KEYS_A_QUERY, strict=False):
+            found |= {row.key: row async for row in self._tables.keys(TABLE, self._partition, some)}
+        return found
+
+    async def _write(self, writes: Sequence[Write]) -> list[str]:
+        """Write them; answers the keys of those that somebody else was faster with."""
+        lost: list[str] = []
+        for batch in batched(writes, TRANSACTION, strict=False):
+            if not await self._transaction(batch):
+                # One of them fails all: one by one then.
+                lost += [one.row.key for one in batch if not await self._transaction([one])]
+        return lost
+
+    async def _transaction(self, writes: Sequence[Write]) -> bool:
+        try:
+            await self._tables.write(TABLE, writes)
+        except (AlreadyExists, Changed, InvalidRecord) as error:
+            if isinstance(error, InvalidRecord) and not _is_gone(error):
+                raise
+            return False
+        return True
+
+    def _write_of(self, user: UserPresence, before: Row | None) -> Write:
+        columns = long_text(msgspec.json.encode(user).decode())
+        row = Row(self._partition, user.object_id.lower(), {"pending": "yes" if user.is_pending else "no", **columns})
+        return Write("create", row) if before is None else Write("replace", row, before.etag)
+
+
+def _changed(key: str, row: Row | None, change: Change) -> UserPresence | None:
+    before = None if row is None else _user(row)
+    after = change(key, before)
+    return None if after == before else after
+
+
+def _keys(object_ids: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(object_id.lower() for object_id in object_ids))
+
+
+def _is_gone(error: InvalidRecord) -> bool:
+    """Whether a conditional write found no record any more: of a transaction that is a plain 404."""
+    return getattr(error.__cause__, "status_code", None) == 404
+
+
+def _user(row: Row) -> UserPresence:
+    return _decoded(row, UserPresence)
+
+
+def _decoded[T](row: Row, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(row.text(), type=kind)
+    except msgspec.DecodeError as error:
+        raise InvalidRecord(f"the presence {row.key} does not decode: {error}") from error

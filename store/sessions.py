@@ -1,0 +1,206 @@
+"""Who is signed in: the console's sessions, the authorization account, and what keeps sign-ins from being repeated."""
+
+import datetime
+import secrets
+from collections.abc import AsyncIterator
+from typing import Literal
+
+import msgspec
+
+from store.errors import AlreadyExists, Changed, InvalidRecord
+from store.tables import Row, Tables, Value, long_text
+
+TABLE = "sessions"
+ACCOUNT = "account"
+SESSIONS = ("s-", "s.")
+"""Between these two lie the keys of all sessions."""
+SWEPT = 20
+"""So many old records somebody who signs in takes away at most: who leaves a mass of them makes nobody else wait."""
+
+type Role = Literal["admin", "reader"]
+type Basis = Literal["role", "account", "setup-key"]
+
+
+class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A session. Without the key that seals the cookies nobody can use it, so it may lie in storage."""
+
+    id: str
+    name: str
+    account: str
+    """``{tenant id}:{object id}``, or ``setup-key``."""
+    role: Role
+    basis: Basis
+    """What the role rests on: an app role in Entra, being the authorization account, or the setup key."""
+    csrf: str
+    started_at: str
+    ends_at: str
+
+
+class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The authorization account. Its refresh token is in the Key Vault, as the version that is named here."""
+
+    tenant_id: str
+    object_id: str
+    name: str
+    user_principal_name: str
+    signed_in_at: str
+    state: Literal["valid", "needs_sign_in"] = "valid"
+    reason: str = ""
+    scopes: list[str] = []
+    token_version: str
+
+    @property
+    def key(self) -> str:
+        """Who it is, whatever the name."""
+        return f"{self.tenant_id}:{self.object_id}"
+
+
+class SessionStore:
+    """The sessions and the authorization account of one connection."""
+
+    def __init__(self, tables: Tables, connection: str) -> None:
+        self._tables = tables
+        self._connection = connection
+
+    async def add(self, session: SessionRecord) -> None:
+        await self._tables.create(TABLE, Row(self._connection, f"s-{session.id}", _columns(session)))
+
+    async def load(self, session_id: str) -> tuple[SessionRecord | None, AccountRecord | None]:
+        """A session, and the account that its role may rest on: one request."""
+        session: SessionRecord | None = None
+        account: AccountRecord | None = None
+        async for row in self._tables.keys(TABLE, self._connection, (ACCOUNT, f"s-{session_id}")):
+            if row.key == ACCOUNT:
+                account = _decoded(row, AccountRecord)
+            else:
+                session = _decoded(row, SessionRecord)
+        return session, account
+
+    async def end(self, session_id: str) -> None:
+        """End a session; one that is not there is no error."""
+        await self._tables.delete(TABLE, self._connection, f"s-{session_id}")
+
+    async def end_all(self) -> None:
+        async for row in self._sessions():
+            await self._tables.delete(TABLE, row.partition, row.key)
+
+    async def end_foreign(self, tenant_id: str, keep: str) -> None:
+        """End the sessions of accounts that are not of this tenant. The one with the id ``keep`` stays, even when the
+        account goes on which its role rests."""
+        async for row in self._sessions():
+            session = _decoded(row, SessionRecord)
+            if session.basis == "setup-key" or session.account.partition(":")[0] == tenant_id:
+                continue
+            if session.id != keep:
+                await self._tables.delete(TABLE, row.partition, row.key)
+            elif session.basis == "account":
+                kept = msgspec.structs.replace(session, basis="role")
+                await self._tables.upsert(TABLE, Row(row.partition, row.key, _columns(kept)))
+
+    async def sweep(self, now: datetime.datetime) -> None:
+        """Forget the sessions whose time is over."""
+        async for row in self._sessions():
+            if datetime.datetime.fromisoformat(_decoded(row, SessionRecord).ends_at) <= now:
+                await self._tables.delete(TABLE, row.partition, row.key)
+
+    def _sessions(self) -> AsyncIterator[Row]:
+        low, high = SESSIONS
+        return self._tables.query(TABLE, self._connection, low=low, high=high)
+
+    async def account(self) -> tuple[AccountRecord | None, str]:
+        """The authorization account and its ETag."""
+        row = await self._tables.get(TABLE, self._connection, ACCOUNT)
+        return (None, "") if row is None else (_decoded(row, AccountRecord), row.etag)
+
+    async def save_account(self, account: AccountRecord) -> None:
+        """Put an account in the place of whichever is there."""
+        await self._tables.upsert(TABLE, self._account_row(account))
+
+    async def replace_account(self, account: AccountRecord, etag: str) -> bool:
+        """Replace the account that was read with ``etag``; ``False`` when somebody else changed it since."""
+        try:
+            await self._tables.replace(TABLE, self._account_row(account), etag)
+        except Changed:
+            return False
+        return True
+
+    async def forget_account(self) -> None:
+        await self._tables.delete(TABLE, self._connection, ACCOUNT)
+
+    def _account_row(self, account: AccountRecord) -> Row:
+        return Row(self._connection, ACCOUNT, _columns(account))
+
+
+class UsedStates:
+    """The states of sign-ins that came back already, so that none is answered twice, whichever process it meets."""
+
+    def __init__(self, tables: Tables, connection: str) -> None:
+        self._tables = tables
+        self._partition = f"{connection}-states"
+
+    async def use(self, state: str, until: datetime.datetime) -> bool:
+        """``False`` when it was used before. ``until`` is when it would be refused for its age alone."""
+        try:
+            await self._tables.create(TABLE, Row(self._partition, f"{_stamp(until)}-{state}", {}))
+        except AlreadyExists:
+            return False
+        return True
+
+    async def sweep(self, now: datetime.datetime) -> None:
+        """Forget some of those that are too old to be used anyway."""
+        async for row in self._tables.query(TABLE, self._partition, high=_stamp(now), top=SWEPT):
+            await self._tables.delete(TABLE, row.partition, row.key)
+
+
+class Attempt(msgspec.Struct, frozen=True):
+    """Somebody gave a setup key, from an address."""
+
+    key: str
+    address: str
+    at: datetime.datetime
+
+
+class AttemptStore:
+    """Attempts to sign in with the setup key: those that failed, and those under way."""
+
+    def __init__(self, tables: Tables, connection: str) -> None:
+        self._tables = tables
+        self._partition = f"{connection}-attempts"
+
+    async def add(self, address: str, now: datetime.datetime) -> str:
+        """Record an attempt before its key is looked at; answers its key in the table."""
+        key = f"{_stamp(now)}-{secrets.token_hex(4)}"
+        values = {"address": address, "at": now.isoformat(timespec="milliseconds")}
+        await self._tables.create(TABLE, Row(self._partition, key, values))
+        return key
+
+    async def since(self, begin: datetime.datetime) -> list[Attempt]:
+        """The attempts from ``begin`` on, oldest first."""
+        rows = self._tables.query(TABLE, self._partition, low=_stamp(begin))
+        return [
+            Attempt(row.key, str(row.values["address"]), datetime.datetime.fromisoformat(str(row.values["at"])))
+            async for row in rows
+        ]
+
+    async def remove(self, key: str) -> None:
+        await self._tables.delete(TABLE, self._partition, key)
+
+    async def sweep(self, begin: datetime.datetime) -> None:
+        """Forget some of the attempts before ``begin``."""
+        async for row in self._tables.query(TABLE, self._partition, high=_stamp(begin), top=SWEPT):
+            await self._tables.delete(TABLE, row.partition, row.key)
+
+
+def _stamp(moment: datetime.datetime) -> str:
+    return f"{int(moment.timestamp() * 1000):014d}"
+
+
+def _columns(record: SessionRecord | AccountRecord) -> dict[str, Value]:
+    return long_text(msgspec.json.encode(record).decode())
+
+
+def _decoded[T](row: Row, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(row.text(), type=kind)
+    except msgspec.DecodeError as error:
+        raise InvalidRecord(f"the record {row.key} of the sessions does not decode: {error}") from error

@@ -1,0 +1,363 @@
+"""What is believed of a notification, how fast it is on the PBX, and what happens to all the rest."""
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+
+from local.azurite import Azurite
+from local.microsoft.presence_forgeries import TOKEN_FLAWS, Flaw, forged_item
+from pbx.presence import read_presence
+from presence import intake, push
+from presence.intake import LARGEST_BODY, receive
+from presence.messages import Answer, Update
+from presence.room import memory_of
+from store.errors import StoreUnavailable
+from store.presence import PresenceStore, PresenceSubscription
+from tests.presence.desk import CERTIFICATE, Desk
+from tests.test_layout import ROOT
+
+ACCEPTED = Answer(202)
+
+
+@pytest.fixture
+async def noor(desk: Desk) -> str:
+    """Somebody who is followed."""
+    [one] = await desk.staff(1)
+    return one
+
+
+@pytest.fixture
+async def record(desk: Desk, noor: str) -> PresenceSubscription:
+    """A subscription that this process knows the private key of."""
+    made = await desk.subscribe([noor])
+    await desk.load_keys(made)
+    return made
+
+
+# What is believed
+
+
+@pytest.mark.parametrize("shape", ["v1", "v2"])
+async def test_a_presence_is_on_the_pbx_before_graph_has_its_answer(
+    desk: Desk, record: PresenceSubscription, noor: str, shape: Any
+) -> None:
+    answer = await desk.post([desk.rich(record, noor, "Busy", "5")], [desk.token(shape)])
+    assert answer == ACCEPTED
+    assert desk.shown()["1000"] == "away"
+    row = await desk.record(noor)
+    assert (row.source, row.sequence) == ("notification", "5")
+
+
+async def test_of_several_about_one_user_the_newest_counts_in_any_order(
+    desk: Desk, record: PresenceSubscription, noor: str
+) -> None:
+    items = [desk.rich(record, noor, name, number) for name, number in (("Busy", "10"), ("DoNotDisturb", "9"))]
+    await desk.post(items, [desk.token()])
+    await desk.post([desk.rich(record, noor, "OutOfOffice", "8")], [desk.token()])
+    assert desk.written() == [((await desk.record(noor)).pbx_id, "away")]
+
+
+async def test_a_repeated_notification_writes_nothing(desk: Desk, record: PresenceSubscription, noor: str) -> None:
+    item, token = desk.rich(record, noor, "Busy", "5"), desk.token()
+    for _ in range(3):
+        assert await desk.post([item], [token]) == ACCEPTED
+    assert len(desk.written()) == 1
+
+
+async def test_a_basic_notification_has_graph_asked(desk: Desk, record: PresenceSubscription, noor: str) -> None:
+    answer = await desk.post([desk.basic(record, noor), desk.basic(record, noor.upper())])
+    assert answer.updates == (Update(desk.room.id, look=(noor,)),)
+    assert desk.written() == []
+
+
+async def test_an_id_may_be_a_whole_path(desk: Desk, record: PresenceSubscription, noor: str) -> None:
+    item = desk.basic(record, noor) | {"resourceData": {"id": f"/communications/presences/{noor}"}}
+    assert (await desk.post([item])).updates == (Update(desk.room.id, look=(noor,)),)
+
+
+async def test_a_process_without_the_key_has_graph_asked_and_loads_it_behind_the_answer(desk: Desk, noor: str) -> None:
+    record = await desk.subscribe([noor])
+    answer = await desk.post([desk.rich(record, noor, "Busy")], [desk.token()])
+    assert answer.updates == (Update(desk.room.id, look=(noor,)),)
+    await memory_of(desk.room).trust.close()
+    assert await desk.post([desk.rich(record, noor, "Busy")], [desk.token()]) == ACCEPTED
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_what_is_encrypted_for_the_earlier_certificate_is_read_too(desk: Desk, noor: str) -> None:
+    earlier = await desk.subscribe([noor])
+    await desk.load_keys(earlier)
+    item = desk.rich(earlier, noor, "Busy")
+    await desk.room.store.remove_subscription(earlier.account)
+    await desk.subscribe([noor], certificate_id="a-newer-one", earlier_certificate_id=earlier.certificate_id)
+    assert (await desk.post([item], [desk.token()])).updates == ()
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_keys_of_entra_that_cannot_be_read_now_have_graph_asked(
+    desk: Desk, record: PresenceSubscription, noor: str
+) -> None:
+    desk.world.microsoft.faults.append(desk.fault("status", "/common/discovery/v2.0/keys", status=500, times=None))
+    answer = await desk.post([desk.rich(record, noor, "Busy")], [desk.token()])
+    assert answer.updates == (Update(desk.room.id, look=(noor,)),)
+    assert desk.written() == []
+
+
+async def test_somebody_who_is_not_followed_is_not_recorded(desk: Desk, record: PresenceSubscription) -> None:
+    stranger = "bbbb0001-0000-4000-8000-000000000001"
+    assert await desk.post([desk.rich(record, stranger, "Busy")], [desk.token()]) == ACCEPTED
+    assert stranger not in await desk.room.store.all()
+
+
+async def test_nothing_is_taken_while_presence_is_off(desk: Desk, record: PresenceSubscription, noor: str) -> None:
+    await desk.rules(enabled=False)
+    assert await desk.post([desk.rich(record, noor, "Busy")], [desk.token()]) == ACCEPTED
+    assert (await desk.record(noor)).heard_at == ""
+
+
+# Forgeries
+
+
+@pytest.mark.parametrize("flaw", sorted(TOKEN_FLAWS))
+async def test_a_forged_token_makes_the_whole_request_worthless(
+    desk: Desk, record: PresenceSubscription, noor: str, flaw: Flaw
+) -> None:
+    tokens = [] if flaw == "missing" else [desk.token(), desk.token(flaw=flaw)]
+    items = [desk.rich(record, noor, "DoNotDisturb", "9"), desk.basic(record, noor)]
+    assert await desk.post(items, tokens) == ACCEPTED
+    assert (await desk.record(noor)).heard_at == ""
+
+
+@pytest.mark.parametrize(
+    "flaw", ["wrong_client_state", "foreign_item", "altered_content", "truncated_content", "unknown_certificate"]
+)
+async def test_a_forged_notification_changes_nothing(
+    desk: Desk, record: PresenceSubscription, noor: str, flaw: Flaw
+) -> None:
+    await desk.post([desk.rich(record, noor, "Busy", "5")], [desk.token()])
+    forged = forged_item(desk.rich(record, noor, "OutOfOffice", "6"), CERTIFICATE, flaw)
+    assert await desk.post([forged], [desk.token()]) == ACCEPTED
+    assert [status for _, status in desk.written()] == ["away"]
+    assert (await desk.record(noor)).sequence == "5"
+
+
+async def test_a_notification_about_somebody_else_inside_is_dropped(
+    desk: Desk, record: PresenceSubscription, noor: str
+) -> None:
+    item = desk.rich(record, noor, "Busy")
+    other = "bbbb0001-0000-4000-8000-000000000001"
+    moved = {**item, "resource": f"communications/presences/{other}", "resourceData": {"id": other}}
+    assert await desk.post([moved], [desk.token()]) == ACCEPTED
+    assert (await desk.record(noor)).heard_at == ""
+
+
+@pytest.mark.parametrize("changes", [{"subscriptionId": "another"}, {"clientState": None}, {"tenantId": None}])
+async def test_a_basic_notification_of_no_subscription_of_ours_is_dropped(
+    desk: Desk, record: PresenceSubscription, noor: str, changes: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        assert await desk.post([desk.basic(record, noor) | changes]) == ACCEPTED
+    assert len([message for message in caplog.messages if "are not Graph's" in message]) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"null",
+        b"[" * 100_000,
+        b'{"value": 3}',
+        b'{"value": [3, {"subscriptionId": 4}]}',
+        b'{"value": [{"subscriptionId": "\\ud800"}]}',
+        b'{"value": [{"subscriptionId": "a-subscription", "encryptedContent": {"data": "x"}}]}',
+        b'{"value": []}',
+        b"\xff\xfe",
+    ],
+)
+async def test_rubbish_is_accepted_and_forgotten(desk: Desk, record: PresenceSubscription, body: bytes) -> None:
+    assert await receive(desk.room, {}, body) == ACCEPTED
+
+
+async def test_a_body_that_is_too_large_is_not_even_parsed(
+    desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bytes] = []
+    monkeypatch.setattr(intake, "parse", asked.append)
+    assert await receive(desk.room, {}, b" " * (LARGEST_BODY + 1)) == ACCEPTED
+    assert asked == []
+
+
+async def test_made_up_subscriptions_do_not_make_us_read_each_time(desk: Desk, record: PresenceSubscription) -> None:
+    await desk.post([desk.basic(record, "x") | {"subscriptionId": "made up"}])
+    before = desk.room.tables.traffic.by_table["subscriptions"]
+    for index in range(20):
+        await desk.post([desk.basic(record, "x") | {"subscriptionId": f"made up {index}"}])
+    assert desk.room.tables.traffic.by_table["subscriptions"] == before
+
+
+async def test_requests_at_once_read_the_subscriptions_once_and_lose_nothing(desk: Desk) -> None:
+    ids = await desk.staff(5)
+    record = await desk.subscribe(ids)
+    answers = await asyncio.gather(*(desk.post([desk.basic(record, one)]) for one in ids))
+    assert [answer.updates[0].look for answer in answers] == [(one,) for one in ids]
+    assert desk.room.tables.traffic.by_table["subscriptions"] <= 2 + 1
+
+
+# The handshake and the life of subscriptions
+
+
+async def test_the_handshake_repeats_the_token_as_plain_text(desk: Desk) -> None:
+    answer = await receive(desk.room, {"validationToken": "Validation: Testing reachability"}, b"")
+    assert (answer.status, answer.text) == (200, "Validation: Testing reachability")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("token", ["<script>", "x" * 3000, "a\nb"])
+async def test_what_could_be_a_page_is_not_repeated(desk: Desk, token: str) -> None:
+    assert (await receive(desk.room, {"validationToken": token}, b"")).status == 400
+
+
+@pytest.mark.parametrize(("event", "state"), [("reauthorizationRequired", "renew"), ("subscriptionRemoved", "gone")])
+async def test_what_graph_says_about_the_subscription_is_noted_once(
+    desk: Desk, record: PresenceSubscription, event: str, state: str
+) -> None:
+    item = {
+        "subscriptionId": record.id,
+        "clientState": record.client_state,
+        "tenantId": record.tenant_id,
+        "lifecycleEvent": event,
+    }
+    assert (await desk.post([item])).updates == (Update(desk.room.id, subscriptions=True),)
+    assert (await desk.post([item])).updates == ()
+    [kept] = (await desk.room.store.subscriptions()).values()
+    assert kept.record.state == state
+
+
+# In time
+
+
+async def test_what_takes_longer_than_graph_waits_goes_on_behind_the_answer(
+    desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = asyncio.Event()
+    inner = read_presence
+
+    async def slow(*args: Any) -> Any:
+        await go_on.wait()
+        return await inner(*args)
+
+    monkeypatch.setattr(push, "read_presence", slow)
+    monkeypatch.setattr(intake, "ANSWER_SECONDS", 0.05)
+    answer = await desk.post([desk.rich(record, noor, "Busy", "1")], [desk.token()])
+    assert answer.updates == (Update(desk.room.id),)
+    second = await desk.post([desk.rich(record, noor, "DoNotDisturb", "2")], [desk.token()])
+    assert second.updates == (), "one message does for both"
+    go_on.set()
+    await push.submit(desk.room, [noor])
+    assert desk.shown()["1000"] == "do_not_disturb"
+
+
+async def test_a_pbx_that_fails_leaves_it_to_a_message(desk: Desk, record: PresenceSubscription, noor: str) -> None:
+    desk.world.pbx.faults.append(
+        desk.fault("errcode", "/openapi/v1.0/extension/update", options={"errcode": 70087}, times=None)
+    )
+    answer = await desk.post([desk.rich(record, noor, "Busy")], [desk.token()])
+    assert answer.updates == (Update(desk.room.id),)
+    assert (await desk.record(noor)).is_pending
+
+
+async def test_storage_that_fails_has_graph_asked_about_what_was_proven(
+    desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fails(*_: Any) -> None:
+        raise StoreUnavailable("it is away")
+
+    monkeypatch.setattr(PresenceStore, "change", fails)
+    answer = await desk.post([desk.rich(record, noor, "Busy")], [desk.token()])
+    assert answer == Answer(202, updates=(Update(desk.room.id, look=(noor,)),))
+
+
+async def test_secrets_and_contents_are_in_no_log(
+    desk: Desk, record: PresenceSubscription, noor: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "presence")
+    forged = forged_item(desk.rich(record, noor, "OutOfOffice"), CERTIFICATE, "altered_content")
+    token = desk.token()
+    await desk.post([forged, desk.basic(record, noor)], [token])
+    assert caplog.messages
+    assert not any(record.client_state in message or token in message for message in caplog.messages)
+    assert record.client_state not in repr(record)
+
+
+async def test_650_users_in_one_request_are_recorded_together(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = await desk.staff(650)
+    record = await desk.subscribe(ids)
+    await desk.load_keys(record)
+    monkeypatch.setattr(intake, "RECORD_SECONDS", 30.0)  # the machine of the tests is shared
+    monkeypatch.setattr(intake, "ANSWER_SECONDS", 0.0)
+    body_items = [desk.rich(record, one, "Busy", "1") for one in ids]
+    started = time.monotonic()
+    answer = await desk.post(body_items, [desk.token()])
+    logging.getLogger("tests").info("650 users recorded in %.2f s", time.monotonic() - started)
+    assert answer.updates == (Update(desk.room.id),)
+    assert {row.teams.availability for row in (await desk.room.store.all()).values()} == {"Busy"}
+    await push.submit(desk.room, ids[:1])
+
+
+RECEIVE = """
+import asyncio, datetime, sys
+import msgspec
+from pbx.presence import read_presence
+from presence.intake import receive
+from presence.room import Room
+from store.environment import read_environment
+from store.health import HealthStore
+from store.links import LinkStore
+from store.presence import PresenceSubscription
+from store.secrets import SecretStore
+from store.settings import SettingsStore
+from store.tables import open_tables
+
+async def main():
+    environment = read_environment()
+    tables = open_tables(environment)
+    settings = SettingsStore(tables, "intake-layout", environment)
+    base = await settings.load()
+    document = msgspec.to_builtins(base.settings)
+    document["presence"]["enabled"] = True
+    document["microsoft"] |= {"tenant_id": "t", "client_id": "c"}
+    document["pbx"] |= {"fqdn": "p", "client_id": "c"}
+    await settings.save(msgspec.convert(document, type(base.settings)), base)
+    room = Room(id="intake-layout", environment=environment, tables=tables,
+                secrets=SecretStore(environment, "intake-layout"), settings=settings,
+                health=HealthStore(tables, "intake-layout"), links=LinkStore(tables, "intake-layout", "users"),
+                open_graph=None, open_pbx=None, delegated_token=None,
+                now=lambda: datetime.datetime.now(datetime.UTC))
+    record = PresenceSubscription(account="a", state="live", id="one", client_state="s" * 43, tenant_id="t")
+    await room.store.save_subscription(record)
+    one = "aaaa0001-0000-4000-8000-000000000001"
+    items = [{"subscriptionId": "one", "clientState": "s" * 43, "tenantId": "t", "resourceData": {"id": one}}]
+    answer = await receive(room, {}, msgspec.json.encode({"value": items}))
+    await room.store.clear()
+    await tables.close()
+    print(answer.status, len(answer.updates), [name for name in HEAVY if name in sys.modules])
+
+asyncio.run(main())
+"""
+
+
+async def test_taking_a_notification_imports_nothing_heavy(azurite: Azurite) -> None:
+    heavy = ("msgraph", "azure.identity", "jinja2", "starlette", "msal", "cryptography", "jwt", "azure.keyvault")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RECEIVE.replace("HEAVY", repr(heavy)), cwd=ROOT,
+        env={**os.environ, "AzureWebJobsStorage": azurite.connection_string},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    output, errors = await process.communicate()
+    assert output.decode().strip() == "202 1 []", errors.decode()

@@ -1,0 +1,249 @@
+"""What is asked of Graph, how often, about whom; and that nothing is lost for good."""
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+
+from local.emulator import Fault
+from local.pbx.directory import Extension
+from presence.messages import Update
+from presence.poll import SWEEP, carry_out, poll
+from store.presence import Preference, UserPresence
+from tests.presence.desk import Desk
+
+
+async def prefer(desk: Desk, object_id: str, **preference: Any) -> None:
+    def change(key: str, row: UserPresence | None) -> UserPresence:
+        return msgspec.structs.replace(row or UserPresence(object_id=key), preference=Preference(**preference))
+
+    await desk.room.store.change([object_id], change)
+
+
+async def followed(desk: Desk) -> set[str]:
+    return {key for key, row in (await desk.room.store.all()).items() if row.is_followed}
+
+
+async def test_the_first_poll_finds_out_who_is_followed_and_writes_what_they_show(desk: Desk) -> None:
+    ids = await desk.world.staff(3)
+    for one, name in zip(ids, ("Busy", "Available", "DoNotDisturb"), strict=True):
+        desk.teams(one, name)
+    await desk.poll()
+    assert list(desk.shown().values()) == ["away", "available", "do_not_disturb"]
+    assert await followed(desk) == set(ids)
+
+
+async def test_polls_come_as_often_as_the_rules_say(desk: Desk) -> None:
+    await desk.rules(poll_seconds=30)
+    await desk.world.staff(1)
+    for _ in range(12):
+        await desk.poll()
+        desk.later(seconds=10)
+    assert len(desk.asked()) == 4
+
+
+async def test_one_of_two_processes_polls(desk: Desk) -> None:
+    await desk.world.staff(1)
+    await asyncio.gather(poll(desk.room), poll(desk.process()), poll(desk.process()))
+    assert len(desk.asked()) == 1
+
+
+async def test_while_presence_is_off_a_poll_costs_one_read(desk: Desk) -> None:
+    await desk.rules(enabled=False)
+    before = desk.room.tables.traffic.requests
+    assert await poll(desk.room) == []
+    assert desk.room.tables.traffic.requests - before == 1
+
+
+async def test_while_the_integration_is_disabled_nothing_is_asked(desk: Desk) -> None:
+    await desk.staff(1)
+    await desk.room.health.update(lambda health: msgspec.structs.replace(health, disabled=True))
+    assert await poll(desk.room) == []
+    assert desk.asked() == []
+
+
+async def test_a_change_that_was_not_announced_is_found(desk: Desk) -> None:
+    [noor] = await desk.world.staff(1)
+    desk.teams(noor, "Available")
+    await desk.poll()
+    desk.teams(noor, "Busy")
+    desk.later(seconds=30)
+    assert await poll(desk.room) == [], "it is written at once"
+    assert desk.shown()["1000"] == "away"
+    assert (await desk.record(noor)).source == "poll"
+
+
+async def test_who_is_announced_is_asked_about_only_in_a_sweep(desk: Desk) -> None:
+    ids = await desk.world.staff(3)
+    await desk.poll()
+    await desk.subscribe(ids[:2])
+    desk.later(seconds=30)
+    await desk.poll()
+    assert desk.asked()[1] == [ids[2].lower()]
+    desk.later(seconds=SWEEP.total_seconds())
+    await desk.poll()
+    assert set(desk.asked()[2]) == set(ids)
+
+
+async def test_a_subscription_that_ran_out_announces_nobody(desk: Desk) -> None:
+    [noor] = await desk.world.staff(1)
+    await desk.poll()
+    await desk.subscribe([noor], expires_at="2026-03-02T09:00:00.000+00:00")
+    desk.later(seconds=30)
+    await desk.poll()
+    assert desk.asked()[1] == [noor]
+
+
+async def test_a_lost_write_is_made_up_for_by_the_next_sweep(desk: Desk) -> None:
+    [noor] = await desk.world.staff(1)
+    desk.teams(noor, "Busy")
+    refuse = Fault(kind="errcode", path="/openapi/v1.0/extension/update", options={"errcode": 40002})
+    desk.world.pbx.faults.append(refuse)
+    await desk.poll()
+    assert (await desk.record(noor)).outcome == "failed"
+    desk.later(seconds=SWEEP.total_seconds())
+    await desk.poll()
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_a_new_map_is_written_by_the_next_sweep(desk: Desk) -> None:
+    [noor] = await desk.world.staff(1)
+    desk.teams(noor, "Busy")
+    await desk.poll()
+    await desk.rules(default_map={"Busy": "lunch"})
+    desk.later(seconds=SWEEP.total_seconds())
+    await desk.poll()
+    assert desk.shown()["1000"] == "lunch"
+
+
+async def test_a_sweep_without_changes_writes_nothing(desk: Desk) -> None:
+    ids = await desk.world.staff(3)
+    for one in ids:
+        desk.teams(one, "Busy")
+    await desk.poll()
+    before, writes = await desk.room.store.all(), desk.written()
+    desk.later(seconds=SWEEP.total_seconds())
+    assert await poll(desk.room) == []
+    assert (await desk.room.store.all(), desk.written()) == (before, writes)
+
+
+async def test_a_choice_on_the_phone_outlives_sweeps(desk: Desk) -> None:
+    [noor] = await desk.world.staff(1)
+    desk.choose("1000", "lunch")
+    desk.teams(noor, "Busy")
+    for _ in range(3):
+        await desk.poll()
+        desk.later(seconds=SWEEP.total_seconds())
+    assert desk.shown()["1000"] == "lunch"
+    await desk.rules(respect_manual=False)
+    await desk.poll()
+    assert desk.shown()["1000"] == "away"
+
+
+# Who is followed
+
+
+async def test_who_declined_is_not_followed_and_not_forgotten(desk: Desk) -> None:
+    ids = await desk.world.staff(2)
+    await prefer(desk, ids[0], follows=False)
+    await desk.poll()
+    assert await followed(desk) == {ids[1]}
+    assert (await desk.record(ids[0])).preference.follows is False
+
+
+async def test_by_opt_in_only_those_who_asked_are_followed(desk: Desk) -> None:
+    await desk.rules(users="opt_in")
+    ids = await desk.world.staff(2)
+    await prefer(desk, ids[0], follows=True, map={"Busy": "lunch"})
+    desk.teams(ids[0], "Busy")
+    await desk.poll()
+    assert await followed(desk) == {ids[0]}
+    assert desk.shown() == {"1000": "lunch", "1001": "available"}
+
+
+async def test_by_groups_the_members_of_nested_groups_are_followed(desk: Desk) -> None:
+    ids = await desk.world.staff(3)
+    inner = desk.world.group("Inner", ids[0])
+    outer = desk.world.group("Outer", ids[1], inner)
+    await desk.rules(users="groups", group_ids=[outer, "99999999-9999-4999-8999-999999999999"])
+    await desk.poll()
+    assert await followed(desk) == set(ids[:2])
+
+
+async def test_who_has_no_extension_any_more_is_forgotten_but_for_a_preference(desk: Desk) -> None:
+    ids = await desk.world.staff(2)
+    await desk.poll()
+    await prefer(desk, ids[0], map={"Busy": "lunch"})
+    await desk.world.connection.links("users").write(remove=ids)
+    desk.later(seconds=SWEEP.total_seconds())
+    await desk.poll()
+    rows = await desk.room.store.all()
+    assert set(rows) == {ids[0]}
+    assert (rows[ids[0]].pbx_id, rows[ids[0]].is_followed) == (None, False)
+
+
+async def test_of_another_extension_nothing_is_known(desk: Desk) -> None:
+    [noor] = await desk.world.staff(1)
+    desk.teams(noor, "Busy")
+    await desk.poll()
+    [link] = await desk.world.links()
+    desk.world.remove_extension("1000")
+    made = desk.world.pbx.machine.directory.add(msgspec.convert({"number": "2000"}, Extension))
+    await desk.world.connection.links("users").write(
+        save=[msgspec.structs.replace(link, pbx_id=made.id, number="2000")]
+    )
+    desk.later(seconds=SWEEP.total_seconds())
+    await desk.poll()
+    assert desk.shown() == {"2000": "away"}
+
+
+# What a notification asks for, and what goes wrong
+
+
+async def test_a_message_has_graph_asked_about_users_and_writes_them(desk: Desk) -> None:
+    ids = await desk.staff(3)
+    for one in ids:
+        desk.teams(one, "Busy")
+    stranger = "bbbb0001-0000-4000-8000-000000000001"
+    assert await carry_out(desk.room, Update(desk.room.id, look=(ids[1], stranger))) == []
+    assert desk.asked() == [[ids[1]]]
+    assert desk.shown() == {"1000": "available", "1001": "away", "1002": "available"}
+
+
+async def test_one_id_that_graph_does_not_know_does_not_hide_the_others(desk: Desk) -> None:
+    ids = await desk.world.staff(9)
+    for one in ids:
+        desk.teams(one, "Busy")
+    desk.world.delete_user(ids[4])
+    desk.world.microsoft.presences.switches.unknown_ids = "refused"
+    await desk.poll()
+    assert list(desk.shown().values()) == ["away"] * 4 + ["available"] + ["away"] * 4
+
+
+async def test_users_are_asked_about_650_at_a_time(desk: Desk) -> None:
+    await desk.world.staff(700)
+    await poll(desk.room)
+    assert [len(ids) for ids in desk.asked()] == [650, 50]
+
+
+async def test_graph_that_fails_is_told_once_and_asked_again(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    [noor] = await desk.world.staff(1)
+    desk.teams(noor, "Busy")
+    fault = Fault(
+        kind="status",
+        path="/v1.0/communications/*",
+        status=403,
+        times=None,
+        body={"error": {"code": "Forbidden", "message": "no"}},
+    )
+    desk.world.microsoft.faults.append(fault)
+    for _ in range(3):
+        assert await desk.poll() == []
+        desk.later(minutes=11)
+    assert len([text for text in caplog.messages if "cannot be read from Microsoft Graph" in text]) == 1
+    assert (await desk.room.store.clock()).clock.last_error
+    desk.world.microsoft.faults.remove(fault)
+    await desk.poll()
+    assert desk.shown()["1000"] == "away"
+    assert (await desk.room.store.clock()).clock.last_error == ""

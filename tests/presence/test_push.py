@@ -1,0 +1,271 @@
+"""From what was heard to the PBX: once, the newest, in order, at its pace."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from local.emulator import Fault
+from pbx.errors import PbxError
+from presence import push
+from presence.push import push_pending, submit
+from presence.room import memory_of
+from store.leases import Lease
+from tests.presence.desk import Desk
+
+
+async def test_the_extension_follows_teams(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Busy")
+    assert await submit(desk.room, [noor])
+    assert desk.shown()["1000"] == "away"
+    row = await desk.record(noor)
+    assert (row.is_pending, row.written, row.outcome) == (False, "away", "write")
+    assert row.delay_ms > 0
+    assert row.written_at > row.heard_at
+
+
+async def test_what_is_shown_already_is_not_written(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Available")
+    assert await submit(desk.room, [noor])
+    await desk.hear(noor, "AvailableIdle")
+    assert await submit(desk.room, [noor])
+    assert desk.written() == []
+    assert (await desk.record(noor)).outcome == "same"
+
+
+async def test_nothing_is_asked_of_the_pbx_when_nothing_is_pending(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    assert await submit(desk.room, [noor])
+    assert not await push_pending(desk.room)
+    assert desk.world.pbx.requests == []
+
+
+async def test_of_a_user_only_the_newest_state_is_written(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    for name in ("Busy", "DoNotDisturb", "Available", "OutOfOffice"):
+        await desk.hear(noor, name)
+    await submit(desk.room, [noor])
+    assert [status for _, status in desk.written()] == ["off_work"]
+
+
+async def test_who_is_not_followed_is_not_touched(desk: Desk) -> None:
+    ids = await desk.staff(2)
+    await desk.hear(ids[0], "Busy")
+    await desk.room.store.change(
+        ids[:1], lambda _key, row: None if row is None else msgspec.structs.replace(row, is_followed=False)
+    )
+    assert await submit(desk.room, ids)
+    assert not await push_pending(desk.room)
+    assert desk.written() == []
+
+
+async def test_a_status_chosen_on_the_phone_stays_until_teams_asks_for_another(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    desk.choose("1000", "lunch")
+    for name, expected in (("Away", "lunch"), ("BeRightBack", "lunch"), ("DoNotDisturb", "do_not_disturb")):
+        await desk.hear(noor, name)
+        await submit(desk.room, [noor])
+        assert desk.shown()["1000"] == expected
+
+
+async def test_it_is_overwritten_when_the_rules_say_so(desk: Desk) -> None:
+    await desk.rules(respect_manual=False)
+    [noor] = await desk.staff(1)
+    desk.choose("1000", "lunch")
+    await desk.hear(noor, "Away")
+    await submit(desk.room, [noor])
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_a_custom_presence_is_never_overwritten(desk: Desk) -> None:
+    await desk.rules(respect_manual=False)
+    [noor] = await desk.staff(1)
+    desk.choose("1000", "available", custom="On site")
+    await desk.hear(noor, "Away")
+    assert await submit(desk.room, [noor])
+    assert desk.written() == []
+    assert (await desk.record(noor)).outcome == "custom"
+
+
+async def test_an_extension_that_has_another_number_now_is_left_alone(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    desk.world.edit_extension("1000", number="2000")
+    await desk.hear(noor, "Away")
+    assert await submit(desk.room, [noor])
+    assert desk.written() == []
+    assert (await desk.record(noor)).outcome == "gone"
+
+
+async def test_one_that_the_pbx_refuses_does_not_stop_the_others(desk: Desk) -> None:
+    ids = await desk.staff(3)
+    for one in ids:
+        await desk.hear(one, "Away")
+    desk.world.pbx.faults.append(
+        Fault(kind="errcode", path="/openapi/v1.0/extension/update", times=1, options={"errcode": 40002})
+    )
+    assert await submit(desk.room, ids)
+    rows = [await desk.record(one) for one in ids]
+    assert sorted(row.outcome for row in rows) == ["failed", "write", "write"]
+    assert sorted(desk.shown().values()) == ["available", "away", "away"]
+
+
+async def test_the_newest_users_come_first(desk: Desk) -> None:
+    await desk.rules(writes=1)
+    ids = await desk.staff(5)
+    for one in ids:
+        await desk.hear(one, "Away")
+    await push_pending(desk.room)
+    numbers = [extension_id for extension_id, _ in desk.written()]
+    assert numbers == sorted(numbers, reverse=True)
+
+
+async def test_writes_keep_the_pace_from_one_process_to_the_next(desk: Desk) -> None:
+    await desk.rules(writes=4)
+    ids = await desk.staff(3)
+    rooms = [desk.room, desk.process(), desk.process()]
+    started = desk.world.now
+    for one, room in zip(ids, rooms, strict=True):
+        await desk.hear(one, "Away")
+        assert await submit(room, [one])
+    assert len(desk.written()) == 3
+    assert (desk.world.now - started).total_seconds() >= 2 * 0.25
+
+
+async def test_a_run_of_the_sync_leaves_presence_half_of_the_pace_and_does_not_wait(desk: Desk) -> None:
+    await desk.rules(writes=4)
+    ids = await desk.staff(2)
+    run = await desk.room.leases.acquire("run", "a run")
+    assert isinstance(run, Lease)
+    for one in ids:
+        await desk.hear(one, "Away")
+    assert await submit(desk.room, ids)
+    assert max(desk.slept) == pytest.approx(0.5, abs=0.1)
+    run.check()
+    await run.release()
+
+
+async def test_what_another_process_is_writing_is_left_for_a_message(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Away")
+    held = await desk.room.leases.acquire("presence", "another process")
+    assert isinstance(held, Lease)
+    assert not await submit(desk.room, [noor])
+    assert desk.written() == []
+    await held.release()
+    assert not await push_pending(desk.process())
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_a_message_waits_for_the_process_that_is_writing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Away")
+    monkeypatch.setattr(push, "PENDING_SECONDS", 3.0)
+    held = await desk.room.leases.acquire("presence", "another process")
+    assert isinstance(held, Lease)
+    assert await push_pending(desk.room), "another message has to go on"
+    assert sum(desk.slept) >= 2
+    await held.release()
+
+
+async def test_what_changes_during_the_write_is_written_after_it(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Away")
+    inner = memory_of(desk.room).pbx
+
+    async def meanwhile(*args: object) -> object:
+        await desk.hear(noor, "DoNotDisturb")
+        memory_of(desk.room).pbx = inner  # type: ignore[method-assign]
+        return await inner(*args)  # type: ignore[arg-type]
+
+    memory_of(desk.room).pbx = meanwhile  # type: ignore[method-assign, assignment]
+    await submit(desk.room, [noor])
+    assert (desk.shown()["1000"], (await desk.record(noor)).is_pending) == ("away", True)
+    assert not await push_pending(desk.room)
+    assert desk.shown()["1000"] == "do_not_disturb"
+
+
+async def test_many_at_once_in_several_processes_end_in_the_newest(desk: Desk) -> None:
+    ids = await desk.staff(12)
+    rooms = [desk.room, desk.process(), desk.process()]
+    names = ("Busy", "Available", "DoNotDisturb", "OutOfOffice")
+
+    async def process(index: int) -> None:
+        for turn in range(len(names)):
+            for one in ids[index::3]:
+                await desk.hear(one, names[(turn + index) % len(names)])
+            await submit(rooms[index], ids[index::3])
+
+    await asyncio.gather(*(process(index) for index in range(3)))
+    assert not await push_pending(desk.room)
+    expected = [{"OutOfOffice": "off_work", "Busy": "away", "Available": "available"}[names[(3 + i) % 4]]
+                for i in (0, 1, 2)]  # fmt: skip
+    assert [desk.shown()[str(1000 + number)] for number in range(12)] == [expected[number % 3] for number in range(12)]
+
+
+async def test_a_pbx_that_does_not_answer_is_told_once_and_made_up_for(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Away")
+    fault = Fault(kind="errcode", path="/openapi/v1.0/*", options={"errcode": 70087})
+    desk.world.pbx.faults.append(fault)
+    assert not await submit(desk.room, [noor])
+    assert not await push_pending(desk.room)
+    assert (await desk.record(noor)).is_pending
+    assert sum("cannot be written" in message for message in caplog.messages) == 1
+    desk.world.pbx.faults.remove(fault)
+    desk.later(hours=1)
+    await desk.world.secrets(pbx="local-bridge-secret")
+    assert not await push_pending(desk.process())
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_a_fault_that_passes_is_raised_for_the_queue_to_ask_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Away")
+
+    async def busy(*_: object) -> None:
+        raise PbxError("it is busy")
+
+    monkeypatch.setattr(push, "read_presence", busy)
+    with pytest.raises(PbxError, match="busy"):
+        await push_pending(desk.room)
+    assert (await desk.record(noor)).is_pending
+
+
+async def test_nothing_is_written_while_presence_is_off(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Away")
+    await desk.rules(enabled=False)
+    assert await submit(desk.room, [noor])
+    assert not await push_pending(desk.room)
+    assert desk.world.pbx.requests == []
+
+
+async def test_nothing_of_the_pbx_or_its_secret_is_kept_for_long(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Away")
+    await submit(desk.room, [noor])
+    rules = await memory_of(desk.room).rules(desk.room, desk.world.tell())
+    first = await memory_of(desk.room).pbx(desk.room, rules, desk.world.tell())
+    assert await memory_of(desk.room).pbx(desk.room, rules, desk.world.tell()) is first
+    desk.later(minutes=5)
+    assert await memory_of(desk.room).pbx(desk.room, rules, desk.world.tell()) is not first
+
+
+@pytest.mark.parametrize("kind", ["commit_then_drop", "drop"])
+async def test_a_write_without_an_answer_is_not_taken_for_somebodys_choice(desk: Desk, kind: str) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Busy")
+    desk.world.pbx.faults.append(desk.fault(kind, "/openapi/v1.0/extension/update"))
+    assert not await submit(desk.room, [noor])
+    row = await desk.record(noor)
+    assert (row.is_pending, row.sent) == (True, "away")
+    await desk.hear(noor, "DoNotDisturb")
+    assert await submit(desk.room, [noor])
+    assert desk.shown()["1000"] == "do_not_disturb"
+    assert (await desk.record(noor)).sent == ""
