@@ -23,7 +23,7 @@ from sso.sessions import Session
 from store.errors import SecretMissing
 from store.health import Health, Reason
 from store.secrets import InternalName
-from store.sessions import AccountRecord, SessionStore
+from store.sessions import AccountRecord, SessionRecord, SessionStore
 
 log = logging.getLogger("sso")
 
@@ -132,11 +132,20 @@ async def forget_account(place: Place) -> None:
 async def settle_in(place: Place, tenant_id: str, session: Session) -> None:
     """The connection is to this tenant from now on: whom a former one let in is out, and its authorization account is
     forgotten. ``session`` is of who decided that, and goes on until its end."""
+    tenant = tenant_id.lower()
+
+    def stays(one: SessionRecord) -> bool:
+        return one.id == session.id or one.basis == "setup-key" or one.account.partition(":")[0] == tenant
+
     store = SessionStore(place.tables, place.id)
-    account, _ = await store.account()
-    await store.end_foreign(tenant_id.lower(), session.id)
-    if account is not None and account.tenant_id != tenant_id.lower():
-        await forget_account(place)
+    await store.end_all(stays)
+    own, account = await store.load(session.id)
+    if account is None or account.tenant_id == tenant:
+        return
+    await forget_account(place)
+    if own is not None and own.basis == "account":  # what it rested on is gone
+        await store.end(own.id)
+        await store.add(msgspec.structs.replace(own, basis="role"))
 
 
 async def _refreshed(

@@ -2,7 +2,7 @@
 
 import datetime
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Literal
 
 import msgspec
@@ -80,22 +80,11 @@ class SessionStore:
         """End a session; one that is not there is no error."""
         await self._tables.delete(TABLE, self._connection, f"s-{session_id}")
 
-    async def end_all(self) -> None:
+    async def end_all(self, stays: Callable[[SessionRecord], bool] | None = None) -> None:
+        """End all sessions but those that ``stays`` names."""
         async for row in self._sessions():
-            await self._tables.delete(TABLE, row.partition, row.key)
-
-    async def end_foreign(self, tenant_id: str, keep: str) -> None:
-        """End the sessions of accounts that are not of this tenant. The one with the id ``keep`` stays, even when the
-        account goes on which its role rests."""
-        async for row in self._sessions():
-            session = _decoded(row, SessionRecord)
-            if session.basis == "setup-key" or session.account.partition(":")[0] == tenant_id:
-                continue
-            if session.id != keep:
+            if stays is None or not stays(_decoded(row, SessionRecord)):
                 await self._tables.delete(TABLE, row.partition, row.key)
-            elif session.basis == "account":
-                kept = msgspec.structs.replace(session, basis="role")
-                await self._tables.upsert(TABLE, Row(row.partition, row.key, _columns(kept)))
 
     async def sweep(self, now: datetime.datetime) -> None:
         """Forget the sessions whose time is over."""

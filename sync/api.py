@@ -19,6 +19,7 @@ from store.errors import AccessDenied, Changed, Misconfigured, StoreError
 from store.links import Kind, Link
 from store.runs import FINISHED, Outcome, Run
 from store.secrets import MAX_BYTES, SECRET_NAMES, certificate_fault
+from store.sessions import SessionStore
 from store.validation import GUID, InvalidSettings, Problem, parse_settings
 from sync import lifecycle
 from sync.connection import Connection
@@ -207,12 +208,23 @@ async def put_settings(connection: Connection, ask: Ask, now: datetime.datetime)
     _check_json(ask)
     settings = parse_settings(ask.body)
     accepted = [tag.strip() for tag in ask.headers.get("if-match", "").split(",") if tag.strip()]
+    former = (await connection.settings.load()).settings.microsoft.tenant_id
     try:
         stored, messages = await save_if_matching(connection, settings, accepted, now)
     except Changed as error:
         detail = "Somebody saved the settings since you read them. Read them again and repeat your change."
         raise ApiError(412, "The settings changed meanwhile", detail) from error
+    if former and former.lower() != settings.microsoft.tenant_id.lower():
+        await _forget_people(connection)
     return _json(stored.settings, headers={"ETag": stored.http_etag}, messages=messages)
+
+
+async def _forget_people(connection: Connection) -> None:
+    """The connection is to another tenant: whom the former one let in is out, and its authorization account is gone."""
+    sessions = SessionStore(connection.tables, connection.id)
+    await sessions.forget_account()
+    await connection.secrets.delete("authorization-refresh-token")
+    await sessions.end_all(lambda session: session.basis == "setup-key")
 
 
 async def post_sync(connection: Connection, ask: Ask, now: datetime.datetime) -> Reply:
