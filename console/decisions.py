@@ -29,8 +29,8 @@ RETURN = (
     "Deletions that were asked for before and are not made yet are not made any more.",
     "The guard holds deletions above its limits, as always.",
 )
-KEPT = "They stay on the PBX. Once they are synchronized again, changes made to them by hand are written over."
-RELEASED = "They stay on the PBX, which manages them alone from then on."
+KEPT = "Unless you delete them here, they stay on the PBX; syncing again writes over what was changed by hand."
+RELEASED = "Unless you delete them here, they stay on the PBX, which manages them alone from then on."
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):

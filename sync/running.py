@@ -21,7 +21,7 @@ from store.leases import DURATION, Holder, Lease
 from store.links import Kind
 from store.runs import FINISHED, Run
 from sync import batches, listing, removal
-from sync.applying import IntentBook, decode_intents
+from sync.applying import CHUNK, IntentBook, decode_intents
 from sync.connection import GROUPS_UNAVAILABLE, Connection, is_standing
 from sync.faults import NotReady, explain
 from sync.group_stage import GroupStage
@@ -234,6 +234,8 @@ class Execution:
         if lease is None:
             await stage.preview()
             return True
+        if len(stage.plan.operations) > CHUNK:
+            await journal.save()  # who watches learns how much there is to do
         if not await stage.apply(lease):
             return False
         await stage.keep()
