@@ -9,7 +9,7 @@ from console.visit import Refusal, Visit
 from store.document import Settings
 from store.health import Health
 from store.links import Kind
-from store.runs import FINISHED, Run, RunItem
+from store.runs import FEW_ROWS, FINISHED, Run, RunItem
 from sync.service import missing_secrets, request_run
 
 PAGE = 100
@@ -103,9 +103,10 @@ async def _preview(visit: Visit, kind: Kind) -> Run:
 
 async def _items(visit: Visit, run: Run, kind: Kind, filtered: str) -> tuple[list[RunItem], int | None]:
     """A page of the items of this kind, and the number behind which the next one begins."""
-    after = visit.query("after")
+    text = visit.query("after")
+    after = int(text) if _is_number(text) else -1
     items: list[RunItem] = []
-    async for item in visit.connection.runs.items(run.id, after=int(after) if _is_number(after) else -1):
+    async for item in visit.connection.runs.items(run.id, after=after, first_rows=FEW_ROWS):
         if item.kind != kind or (filtered and filtered != _figure(item)):
             continue
         if len(items) == PAGE:

@@ -15,7 +15,7 @@ from console.visit import Refusal, Visit
 from store.document import Settings
 from store.errors import StoreError
 from store.links import Kind
-from store.runs import FINISHED, Run, RunItem
+from store.runs import FEW_ROWS, FINISHED, Run, RunItem
 from store.validation import GUID
 from sync.connection import Connection
 from sync.messages import Message
@@ -274,7 +274,7 @@ def _filter(visit: Visit) -> Filter:
 
 async def _items(visit: Visit, run: Run, chosen: Filter, after: int = -1) -> AsyncIterator[RunItem]:
     """The wanted items of a run behind item ``after``, read from storage while they are taken."""
-    async for item in visit.connection.runs.items(run.id, after=after):
+    async for item in visit.connection.runs.items(run.id, after=after, first_rows=FEW_ROWS):
         if chosen.admits(item):
             yield item
 

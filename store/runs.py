@@ -21,6 +21,11 @@ SETTINGS_KEY = "settings"
 
 BLOCK = 100
 """Items in a row at most."""
+GROWTH = 8
+MOST_ROWS = 1000
+"""Of a request's answer."""
+FEW_ROWS = 4
+"""Enough for a screenful of items."""
 BLOCK_CHARACTERS = 200_000
 """Of the 1 MiB of a row, at two bytes a character and with room to spare."""
 
@@ -193,14 +198,21 @@ class RunStore:
                 await self._tables.upsert(ITEMS, row)
         return first + len(numbered)
 
-    async def items(self, run_id: str, *, after: int = -1) -> AsyncIterator[RunItem]:
-        """The items of a run in their order, beginning behind item ``after``."""
-        low = max(0, after + 1 - BLOCK)  # the row that holds the first of them begins at most so far before it
-        async for row in self._tables.query(ITEMS, run_id, low=_item_key(low)):
-            for item in _items(row):
-                if item.number > after:  # rows overlap where a killed execution had recorded more than it told
-                    yield item
-                    after = item.number
+    async def items(self, run_id: str, *, after: int = -1, first_rows: int = MOST_ROWS) -> AsyncIterator[RunItem]:
+        """The items of a run in their order, beginning behind item ``after``. Who wants a few reads ``first_rows`` (a
+        row has up to 100 items) in the first request, and eight times as many in each further one."""
+        low = _item_key(max(0, after + 1 - BLOCK))  # the row that holds the first of them begins at most so far before
+        top = taken = first_rows
+        while taken == top:
+            taken = 0
+            async for row in self._tables.query(ITEMS, run_id, low=low, top=top):
+                taken, low = taken + 1, f"{row.key}-"
+                for item in _items(row):
+                    if item.number > after:  # rows overlap where a killed execution had recorded more than it told
+                        yield item
+                        after = item.number
+            if taken == top:
+                top = taken = min(GROWTH * top, MOST_ROWS)
 
     def _row(self, run: Run) -> Row:
         return Row(self._connection, run.id, long_text(msgspec.json.encode(run).decode()))

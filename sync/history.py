@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 import msgspec
 
 from store.links import Kind
-from store.runs import Outcome, Run, RunItem
+from store.runs import FEW_ROWS, Outcome, Run, RunItem
 from sync.connection import Connection
 
 MOST_RUNS = 2000
@@ -83,7 +83,7 @@ async def items_of(
     connection: Connection, run_id: str, *, outcome: Outcome | None = None, kind: Kind | None = None, after: int = -1
 ) -> AsyncIterator[RunItem]:
     """All items of a run, one after the other."""
-    async for item in connection.runs.items(run_id, after=after):
+    async for item in connection.runs.items(run_id, after=after, first_rows=FEW_ROWS):
         if outcome in {None, item.outcome} and kind in {None, item.kind}:
             yield item
 

@@ -171,6 +171,20 @@ async def test_items_keep_their_order_and_are_not_repeated(runs: RunStore, conne
     assert [item.number async for item in runs.items(connection, after=126)] == [127, 128, 129]
 
 
+@pytest.mark.parametrize("first_rows", [1, 2, 3, 9, 12, 13, 1000])
+async def test_items_are_the_same_in_however_many_requests_they_are_read(
+    runs: RunStore, tables: Tables, connection: str, first_rows: int
+) -> None:
+    for number in range(12):
+        await runs.add_items(connection, number, [RunItem(operation="create", outcome="done", object_id=f"{number}")])
+    before = tables.traffic.by_table["runitems"]
+    assert (await anext(runs.items(connection, first_rows=first_rows))).number == 0
+    assert tables.traffic.by_table["runitems"] - before == 1
+    for after in (-1, 5, 11):
+        found = [item.number async for item in runs.items(connection, after=after, first_rows=first_rows)]
+        assert found == list(range(after + 1, 12))
+
+
 @pytest.mark.parametrize("kind", ["run", "item"])
 async def test_a_record_of_a_run_that_does_not_decode_is_an_invalid_record(
     runs: RunStore, tables: Tables, connection: str, kind: str
