@@ -2,6 +2,7 @@
 
 PYTHON ?= $(shell command -v python3.13 || command -v python3)
 BIN := .venv/bin
+WORKERS ?= 2
 INSTALLED := .venv/.installed
 NODE_INSTALLED := node_modules/.installed
 
@@ -10,8 +11,8 @@ NODE_INSTALLED := node_modules/.installed
 run: $(INSTALLED) $(NODE_INSTALLED)  ## Start the local cloud and sync the sample tenant; ARGS are passed on
 	@$(BIN)/python -m local run $(ARGS)
 
-test: $(INSTALLED) $(NODE_INSTALLED)  ## Run all tests; ARGS are passed on to pytest
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(INSTALLED) $(NODE_INSTALLED)  ## Run all tests on two cores (WORKERS=0: one after the other); ARGS are passed on to pytest
+	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(INSTALLED)  ## Lint, types, import directions
 	@$(BIN)/ruff check .

@@ -15,7 +15,9 @@ from local.tls import CertificateAuthority
 # aiohttp reads the trusted authorities when it is imported, so nothing above may import it.
 FOLDER = Path(tempfile.mkdtemp(prefix="tests-"))
 AUTHORITY = CertificateAuthority(FOLDER)
-JOURNAL = FOLDER / "pbx-requests.jsonl"
+# Each worker of a parallel run writes a journal of its own, all of them in the folder of whoever was first.
+JOURNALS = Path(os.environ.setdefault("TESTS_JOURNALS", str(FOLDER)))
+JOURNAL = JOURNALS / f"pbx-requests-{os.getpid()}.jsonl"
 for name in ("SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
     os.environ.pop(name, None)
 os.environ["SSL_CERT_FILE"] = str(AUTHORITY.certificate_file)
