@@ -12,7 +12,7 @@ run: $(INSTALLED) $(NODE_INSTALLED)  ## Start the local cloud and sync the sampl
 	@$(BIN)/python -m local run $(ARGS)
 
 test: $(INSTALLED) $(NODE_INSTALLED)  ## Run all tests on two cores (WORKERS=0: one after the other); ARGS are passed on to pytest
-	@$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@PYTHONHASHSEED=0 $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(INSTALLED)  ## Lint, types, import directions
 	@$(BIN)/ruff check .

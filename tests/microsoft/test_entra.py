@@ -17,6 +17,8 @@ from local import sample
 from local.microsoft.apps import certificate_from_pem
 from tests.microsoft.support import Answer, Client
 
+NOBODY = "0f0f0f0f-0000-4000-8000-00000000000f"
+
 GRAPH_SCOPE = "https://graph.microsoft.com/.default"
 FORM = {
     "grant_type": "client_credentials",
@@ -77,7 +79,7 @@ async def test_a_secret_may_come_in_a_basic_header(client: Client) -> None:
         ({"client_secret": "wrong"}, 7000215, "invalid_client", 401),
         ({"client_secret": sample.EXPIRED_CLIENT_SECRET}, 7000222, "invalid_client", 401),
         ({"client_secret": None}, 7000218, "invalid_client", 401),
-        ({"client_id": str(uuid.uuid4())}, 700016, "unauthorized_client", 400),
+        ({"client_id": NOBODY}, 700016, "unauthorized_client", 400),
         ({"client_id": None}, 900144, "invalid_request", 400),
         ({"grant_type": None}, 900144, "invalid_request", 400),
         ({"grant_type": "password"}, 70003, "unsupported_grant_type", 400),
@@ -181,7 +183,7 @@ async def certified(client: Client) -> Client:
         {"header": {"x5t": certificate_from_pem("k", PEM).sha1}},
         {"nbf": None},
     ],
-    ids=str,
+    ids=["PS256", "RS256", "SHA-1", "no-nbf"],
 )
 async def test_an_assertion_of_a_registered_certificate_gets_a_token(certified: Client, options: Any) -> None:
     assert (await ask_with_assertion(certified, **options)).status == 200

@@ -161,10 +161,10 @@ async def test_the_client_request_id_is_echoed(client: Client) -> None:
         ("PATCH", "users/delta", 405, "Request_BadRequest"),
         ("DELETE", f"groups/{group_id(1)}/members", 405, "Request_BadRequest"),
         ("GET", "$batch", 405, "Request_BadRequest"),
-        ("GET", f"users/{uuid.uuid4()}", 404, "Request_ResourceNotFound"),
+        ("GET", "users/0f0f0f0f-0000-4000-8000-00000000000f", 404, "Request_ResourceNotFound"),
         ("GET", f"groups/{user_id(1)}", 404, "Request_ResourceNotFound"),
         ("GET", f"users/{user_id(6)}", 404, "Request_ResourceNotFound"),
-        ("GET", f"applications/{uuid.uuid4()}", 404, "Request_ResourceNotFound"),
+        ("GET", "applications/0f0f0f0f-0000-4000-8000-00000000000f", 404, "Request_ResourceNotFound"),
     ],
 )
 async def test_wrong_paths_verbs_and_ids(client: Client, method: str, path: str, status: int, code: str) -> None:
