@@ -11,9 +11,9 @@ from typing import List  # noqa: UP035 - see Messages
 import azure.functions as func
 import msgspec
 
-from presence import intake, poll
+from presence import intake, poll, report, subscriptions
 from presence.messages import Answer, Update
-from presence.room import Room
+from presence.room import Room, Subscriber, room_of
 from sync import api, dispatch, notifications, pbx_events, service, trail
 from sync.api import Ask, Reply
 from sync.connection import Connection
@@ -33,7 +33,7 @@ _bridges: list[Bridge] = []
 @app.route("api/status", methods=["GET"])
 async def get_status(req: func.HttpRequest) -> func.HttpResponse:
     """State, runs, counts, capacity."""
-    return await _answer(lambda: api.get_status(_connection(), _bridge().now()))
+    return await _answer(lambda: api.get_status(_connection(), _bridge().now(), lambda: report.figures(_room())))
 
 
 @app.route("api/settings", methods=["GET"])
@@ -179,23 +179,34 @@ async def healthz(req: func.HttpRequest) -> func.HttpResponse:
 
 @app.route("console/{*path}", methods=["GET", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
 @app.queue_output("messages", QUEUE, STORAGE)
-async def show_console(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+@app.queue_output("updates", PRESENCE_QUEUE, STORAGE)
+async def show_console(req: func.HttpRequest, messages: Messages, updates: Messages) -> func.HttpResponse:
     """The administrator's pages, which know their visitors by sessions of their own."""
-    return await _page(req, messages)
+    return await _page(req, messages, updates)
 
 
 @app.route("connect", methods=["GET", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
 @app.queue_output("messages", QUEUE, STORAGE)
-async def show_connect(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+@app.queue_output("updates", PRESENCE_QUEUE, STORAGE)
+async def show_connect(req: func.HttpRequest, messages: Messages, updates: Messages) -> func.HttpResponse:
     """The page that connects tenant and PBX."""
-    return await _page(req, messages)
+    return await _page(req, messages, updates)
 
 
 @app.route("connect/callback", methods=["GET", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
 @app.queue_output("messages", QUEUE, STORAGE)
-async def come_back(req: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+@app.queue_output("updates", PRESENCE_QUEUE, STORAGE)
+async def come_back(req: func.HttpRequest, messages: Messages, updates: Messages) -> func.HttpResponse:
     """Where Microsoft sends the browser after a sign-in or a consent; what it brings proves itself."""
-    return await _page(req, messages)
+    return await _page(req, messages, updates)
+
+
+@app.route("me/presence", methods=["GET", "POST"], auth_level=func.AuthLevel.ANONYMOUS)
+@app.queue_output("messages", QUEUE, STORAGE)
+@app.queue_output("updates", PRESENCE_QUEUE, STORAGE)
+async def show_my_presence(req: func.HttpRequest, messages: Messages, updates: Messages) -> func.HttpResponse:
+    """An employee's own page: any member of the tenant signs in with Microsoft, and decides for himself only."""
+    return await _page(req, messages, updates)
 
 
 @app.route("notifications/directory", methods=["POST"], auth_level=func.AuthLevel.ANONYMOUS)
@@ -245,9 +256,13 @@ async def tick(timer: func.TimerRequest, messages: Messages) -> None:
 
 @app.queue_trigger("message", QUEUE, STORAGE)
 @app.queue_output("messages", QUEUE, STORAGE)
-async def run_sync(message: func.QueueMessage, messages: Messages) -> None:
+@app.queue_output("updates", PRESENCE_QUEUE, STORAGE)
+async def run_sync(message: func.QueueMessage, messages: Messages, updates: Messages) -> None:
     """Do what a message asks for: execute a run, renew subscriptions, look at what the PBX reported."""
     request = msgspec.json.decode(message.get_body(), type=Message)
+    if request.task == "presence":
+        _queue(updates, await poll.look_again(_room(request.connection)))
+        return
     bridge = _bridge()
     _queue(messages, await dispatch.carry_out(bridge.connection(request.connection), request, bridge.now))
 
@@ -270,8 +285,13 @@ async def push_presence(message: func.QueueMessage, messages: Messages) -> None:
 def _bridge() -> Bridge:
     """The process's one bridge, opened at the first trigger: a cold start pays only for what it uses."""
     if not _bridges:
-        _bridges.append(Bridge())
+        _bridges.append(Bridge(parting=_part))
     return _bridges[0]
+
+
+async def _part(connection: Connection) -> list[str]:
+    """End what presence began at Graph, before a connection is forgotten."""
+    return await subscriptions.end_all(_room(connection.id))
 
 
 def _connection() -> Connection:
@@ -279,37 +299,22 @@ def _connection() -> Connection:
 
 
 def _room(connection_id: str = "default") -> Room:
-    """A connection as the presence room sees it."""
+    """A connection as the presence room sees it. Who signed in is asked for behind Graph's back: never while it waits
+    for an answer."""
     bridge = _bridge()
     connection = bridge.connection(connection_id)
 
-    async def delegated_token(scopes: Sequence[str]) -> str:
-        from sso.account import access_token
-        from sso.place import Place
+    async def subscribers() -> Sequence[Subscriber]:
+        from console.rooms import subscribers_of
 
-        place = Place(
-            id=connection.id,
-            environment=connection.environment,
-            tables=connection.tables,
-            secrets=connection.secrets,
-            settings=connection.settings,
-            health=connection.health,
-        )
-        return await access_token(place, scopes, bridge.now())
+        return await subscribers_of(connection)
 
-    return Room(
-        id=connection.id,
-        environment=connection.environment,
-        tables=connection.tables,
-        secrets=connection.secrets,
-        settings=connection.settings,
-        health=connection.health,
-        links=connection.links("users"),
-        open_graph=connection.open_graph,
-        open_pbx=connection.open_pbx,
-        delegated_token=delegated_token,
-        now=bridge.now,
-    )
+    async def delegated_token(account: str, scopes: Sequence[str]) -> str:
+        from console.rooms import delegated_token
+
+        return await delegated_token(connection, account, scopes, bridge.now())
+
+    return room_of(connection, bridge.now, subscribers, delegated_token)
 
 
 def _ask(request: func.HttpRequest) -> Ask:
@@ -337,12 +342,13 @@ async def _done(
     return await _answer(lambda: trail.recorded(_connection(), _bridge().now(), deed, work, subject=subject), messages)
 
 
-async def _page(request: func.HttpRequest, messages: Messages) -> func.HttpResponse:
+async def _page(request: func.HttpRequest, messages: Messages, updates: Messages) -> func.HttpResponse:
     from console.adapter import Received, answer
 
     received = Received(request.method, request.url, list(request.headers.items()), request.get_body())
     answered = await answer(_bridge, received)
     _queue(messages, answered.messages)
+    _queue(updates, answered.updates)
     response = func.HttpResponse(answered.body, status_code=answered.status)
     for name, value in answered.headers:
         response.headers.add(name, value)

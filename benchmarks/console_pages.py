@@ -131,7 +131,7 @@ async def _measured(connection: Connection, cookie: str, address: str) -> Measur
 
 
 async def _signed_in(connection: Connection) -> str:
-    from console.visit import place_of
+    from console.rooms import place_of
     from sso.sessions import COOKIE, start_session
 
     account = f"{TENANT_ID}:{uuid.uuid4()}"

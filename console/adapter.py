@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 import msgspec
 
+from presence.messages import Update
 from store.errors import Misconfigured
 from sync.connection import Connection
 from sync.messages import Message
@@ -39,20 +40,23 @@ class Received(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What the Functions host is to answer, and the messages to queue. Only ``set-cookie`` may be there twice."""
+    """What the Functions host is to answer, and what to queue: for sync, and for presence. Of the headers only
+    ``set-cookie`` may be there twice."""
 
     status: int
     headers: list[tuple[str, str]]
     body: bytes
     messages: list[Message]
+    updates: list[Update] = []
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What pages need beside the request; ``messages`` collects what has to be queued."""
+    """What pages need beside the request; ``messages`` and ``updates`` collect what has to be queued."""
 
     connection: Connection
     now: datetime.datetime
     messages: list[Message]
+    updates: list[Update]
 
 
 async def answer(open_bridge: Callable[[], Bridge], received: Received) -> Answered:
@@ -72,7 +76,7 @@ async def respond(connection: Connection, received: Received, now: datetime.date
     # Starlette and Jinja2 are for people who look at pages: notifications must not wait for their import.
     from console.app import application
 
-    around = Surroundings(connection, now, [])
+    around = Surroundings(connection, now, [], [])
     body, is_read, status, answered, chunks = received.body, False, 500, list[tuple[str, str]](), list[bytes]()
 
     async def receive() -> "Event":
@@ -92,7 +96,7 @@ async def respond(connection: Connection, received: Received, now: datetime.date
             chunks.append(event.get("body", b""))
 
     await application()(_scope(connection, received, around), receive, send)
-    return Answered(status, answered, b"".join(chunks), around.messages)
+    return Answered(status, answered, b"".join(chunks), around.messages, around.updates)
 
 
 def _scope(connection: Connection, received: Received, around: Surroundings) -> "Scope":

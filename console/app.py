@@ -19,17 +19,25 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
 from console.plain import plain
+from console.rooms import place_of
 from console.templating import page
-from console.visit import Handler, Refusal, Role, Visit, place_of
+from console.visit import MINE, Handler, Refusal, Visit
 from graph.errors import GraphError
 from pbx.errors import PbxError
 from sso.sessions import Session, open_session
 from store.errors import Changed, StoreError
+from store.sessions import Role
 from sync.connect import Trouble
 from sync.service import Conflict
 
 log = logging.getLogger("console")
 
+MAY: dict[Role, frozenset[Role]] = {
+    "person": frozenset({"person", "reader", "admin"}),
+    "reader": frozenset({"reader", "admin"}),
+    "admin": frozenset({"admin"}),
+}
+"""Who may open pages that name this role."""
 COMMON_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -49,8 +57,10 @@ class Page(NamedTuple):
     handler: Handler
     role: Role | None
     """``None``: anybody, as for signing in."""
-    is_cross_site: bool
+    is_cross_site: bool = False
     """Another site sends people here with a form, and proves itself otherwise: Entra's answer."""
+    is_entrance: bool = False
+    """Who is not signed in gets in as well, and can sign in here. Who is signed in needs the role."""
 
 
 class Pages:
@@ -59,19 +69,23 @@ class Pages:
     def __init__(self) -> None:
         self.all: list[Page] = []
 
-    def get(self, path: str, *, role: Role | None = "reader") -> Callable[[Handler], Handler]:
+    def get(
+        self, path: str, *, role: Role | None = "reader", is_entrance: bool = False
+    ) -> Callable[[Handler], Handler]:
         """A page to look at."""
-        return self._add("GET", path, role, is_cross_site=False)
+        return self._add("GET", path, role, is_entrance=is_entrance)
 
     def post(
-        self, path: str, *, role: Role | None = "admin", is_cross_site: bool = False
+        self, path: str, *, role: Role | None = "admin", is_cross_site: bool = False, is_entrance: bool = False
     ) -> Callable[[Handler], Handler]:
         """A form that changes something."""
-        return self._add("POST", path, role, is_cross_site=is_cross_site)
+        return self._add("POST", path, role, is_cross_site=is_cross_site, is_entrance=is_entrance)
 
-    def _add(self, method: str, path: str, role: Role | None, *, is_cross_site: bool) -> Callable[[Handler], Handler]:
+    def _add(
+        self, method: str, path: str, role: Role | None, *, is_cross_site: bool = False, is_entrance: bool = False
+    ) -> Callable[[Handler], Handler]:
         def added(handler: Handler) -> Handler:
-            self.all.append(Page(method, path, handler, role, is_cross_site))
+            self.all.append(Page(method, path, handler, role, is_cross_site, is_entrance))
             return handler
 
         return added
@@ -98,7 +112,9 @@ async def _answered(request: Request, page: Page) -> Response:
     session: Session | None = None
     try:
         form = await _form(request)
-        session = await _admitted(request, page, form)
+        _check_origin(request, page)
+        session = await _session(request, page)
+        _check(request, page, form, session)
         response = await page.handler(Visit(request, form, session))
     except Refusal as refusal:
         response = _refused(request, refusal, session)
@@ -134,30 +150,43 @@ async def _form(request: Request) -> FormData:
     return await request.form(max_fields=20_000)
 
 
-async def _admitted(request: Request, page: Page, form: FormData) -> Session | None:
-    """The session of who may do this; ``Refusal`` for anybody else."""
-    if page.method == "POST" and not page.is_cross_site:
-        _check_origin(request)
+async def _session(request: Request, page: Page) -> Session | None:
+    """The session of who asks, where the page looks at that."""
     around = request.state.around
     if page.role is None:
         return None
-    session = await open_session(place_of(around.connection), request.cookies, around.now)
+    return await open_session(place_of(around.connection), request.cookies, around.now)
+
+
+def _check(request: Request, page: Page, form: FormData, session: Session | None) -> None:
+    """``Refusal`` for who may not do this."""
+    if page.role is None or (session is None and page.is_entrance):
+        return
     if session is None:
         raise _no_session(request)
-    if page.role == "admin" and session.role != "admin":
-        words = "Your account may look at everything and change nothing. Nothing was changed."
-        action = "Somebody with the app role Bridge.Admin can do this, or give you the role in Entra."
-        raise Refusal(403, "You may not change this", words, action=action)
+    if session.role not in MAY[page.role]:
+        raise _not_allowed(session)
     if page.method == "POST":
         sent = form.get("csrf") or request.headers.get("x-csrf-token") or ""
         if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), session.csrf.encode()):
             words = "The form does not belong to your session, or comes from another page. Nothing was changed."
             raise Refusal(403, "Form refused", words, action="Open the page again and repeat what you did.")
-    return session
 
 
-def _check_origin(request: Request) -> None:
+def _not_allowed(session: Session) -> Refusal:
+    if session.role == "person":
+        words = "Your account may see what is about yourself. The console is for administrators. Nothing was changed."
+        action = "For an account with the app role Bridge.Admin or Bridge.Reader, open the sign-in page of the console."
+        return Refusal(403, "Not for your account", words, action=action, link=("Your presence", MINE))
+    words = "Your account may look at everything and change nothing. Nothing was changed."
+    action = "Somebody with the app role Bridge.Admin can do this, or give you the role in Entra."
+    return Refusal(403, "You may not change this", words, action=action)
+
+
+def _check_origin(request: Request, page: Page) -> None:
     """Browsers say where a form comes from; what comes from elsewhere is refused before it is looked at."""
+    if page.method != "POST" or page.is_cross_site:
+        return
     public = request.state.around.connection.environment.public_base_url
     origin = request.headers.get("origin")
     is_ours = origin is None or origin == origin_of(public)
@@ -199,8 +228,10 @@ def _raced() -> Refusal:
 
 
 def _refused(request: Request, refusal: Refusal, session: Session | None) -> Response:
-    context = {"refusal": refusal, "session": session, "is_admin": False, "path": "", "done": "", "csrf": "",
-               "now": request.state.around.now}  # fmt: skip
+    is_mine = request.url.path.startswith("/me/") or (session is not None and session.role == "person")
+    context = {"refusal": refusal, "session": session, "is_admin": session is not None and session.role == "admin",
+               "path": "", "done": "", "csrf": session.csrf if session else "", "now": request.state.around.now,
+               "is_mine": is_mine}  # fmt: skip
     return HTMLResponse(page("refusal.html", context), refusal.status, headers=refusal.headers)
 
 

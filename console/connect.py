@@ -13,11 +13,12 @@ from console.app import Pages
 from console.plain import plain
 from console.rules import Sheet, checked, read_only, save, sent_sheet, stored_sheet
 from console.sign_in import note, opened, sent_away, signed_in, target, with_cookie
-from console.visit import Refusal, Visit
+from console.visit import MINE, Refusal, Visit
 from sso import signin
-from sso.account import Account, read_account, settle_in
+from sso.account import Account, forget_further, further_accounts, read_account, settle_in
 from sso.consent import Permission, permissions
 from sso.failures import STATE_MISMATCH, Failed
+from sso.signin import Completed, Purpose
 from store.document import Microsoft, Settings
 from store.errors import SecretMissing
 from store.health import Health, PbxFacts
@@ -75,8 +76,10 @@ async def posted(visit: Visit) -> Response:
         raise Refusal(
             409, "Not possible now", f"{reason} Nothing was changed.", link=("Connection", "/console/connection")
         )
-    if step in {"account", "consent"}:
+    if step in {"account", "consent", "presence"}:
         return await _to_microsoft(visit, step)
+    if step == "remove":
+        return await _removed(visit)
     if step not in {"microsoft", "pbx"}:
         raise Refusal(422, "No such step", "The form names no step that there is. Nothing was changed.")
     attempt = await (_microsoft(visit) if step == "microsoft" else _pbx(visit))
@@ -109,11 +112,28 @@ async def _completed(visit: Visit, sent: Mapping[str, str]) -> Response:
     outcome = await signin.complete(visit.place, sent, visit.request.cookies, visit.now)
     if isinstance(outcome, Failed):
         return await _failed(visit, outcome)
-    to = target(outcome.return_to)
-    is_connect = outcome.purpose == "connect"
-    await note(visit, outcome.session, "account.connected" if is_connect else "signed_in", subject="Microsoft")
-    response = visit.go("/connect", done="connected") if is_connect else RedirectResponse(to, 303)
-    return _forget_state(opened(response, outcome.cookie))
+    response = await _welcomed(visit, outcome)
+    return _forget_state(opened(response, outcome.cookie) if outcome.cookie else response)
+
+
+async def _welcomed(visit: Visit, outcome: Completed) -> Response:
+    """Record who came, and send them where they began."""
+    match outcome.purpose:
+        case "connect":
+            await note(visit, outcome.session, "account.connected", subject="Microsoft")
+            return visit.go("/connect", done="connected")
+        case "presence":
+            who = named(outcome.account) if outcome.account else ""
+            await note(visit, outcome.session, "presence_account.added", subject=who)
+            return visit.go("/connect", done="presence-account-added")
+        case "person":
+            # Everybody of the company may come here: what they change is recorded, not that they looked.
+            if outcome.session.role != "person":
+                await note(visit, outcome.session, "signed_in", subject="Microsoft")
+            return RedirectResponse(MINE, 303)
+        case "console":
+            await note(visit, outcome.session, "signed_in", subject="Microsoft")
+            return RedirectResponse(target(outcome.return_to), 303)
 
 
 async def _failed(visit: Visit, failed: Failed) -> Response:
@@ -122,9 +142,9 @@ async def _failed(visit: Visit, failed: Failed) -> Response:
         words = f"{failed.code}: {failed.message} It was {failed.who}."
         await note(visit, None, "sign_in_refused", subject="Microsoft", after=words)
     status = 403 if failed.code in REFUSED else 400
-    response = visit.render("sign_in_failed.html", status, failed=failed)
+    response = visit.render("sign_in_failed.html", status, failed=failed, is_mine=failed.return_to == MINE)
     # An answer that another site forged is no end of the sign-in that is under way.
-    return response if failed == STATE_MISMATCH else _forget_state(response)
+    return response if failed.code == STATE_MISMATCH.code else _forget_state(response)
 
 
 def _forget_state(response: Response) -> Response:
@@ -135,11 +155,30 @@ async def _to_microsoft(visit: Visit, step: str) -> Response:
     """Send the browser away to sign in, or to give the consent of an administrator."""
     if visit.session is None:
         raise Refusal(401, "Signed out", "Your session has ended.", link=("Sign in", "/console/sign-in"))
-    if step == "account":
-        begun = await signin.begin(visit.place, "connect", visit.session.id, "/connect", visit.now)
-    else:
-        begun = await signin.admin_consent_url(visit.place, visit.session.id, visit.now)
-    return sent_away(begun)
+    if step == "consent":
+        return sent_away(await signin.admin_consent_url(visit.place, visit.session.id, visit.now))
+    if step == "presence" and not (await visit.settings()).presence.enabled:
+        words = "Presence is switched off, so no further account is needed. Nothing was changed."
+        raise Refusal(409, "Not possible now", words, link=("Connect", "/connect"))
+    purpose: Purpose = "presence" if step == "presence" else "connect"
+    return sent_away(await signin.begin(visit.place, purpose, visit.session.id, "/connect", visit.now))
+
+
+async def _removed(visit: Visit) -> Response:
+    """Remove a further account."""
+    object_id = visit.text("account")
+    account = next((one for one in await further_accounts(visit.place) if one.object_id == object_id), None)
+    if account is None:
+        words = "There is no such account; perhaps somebody else removed it. Nothing was changed."
+        raise Refusal(404, "No such account", words, link=("Connect", "/connect"))
+    await forget_further(visit.place, account.object_id)
+    await visit.audit("presence_account.removed", subject=named(account))
+    return visit.go("/connect", done="presence-account-removed")
+
+
+def named(account: Account) -> str:
+    """How people know an account."""
+    return f"{account.name} ({account.user_principal_name})"
 
 
 async def _microsoft(visit: Visit) -> Attempt:
@@ -285,6 +324,8 @@ async def _page(visit: Visit, attempts: Mapping[str, Attempt], status: int = 200
         "facts": health.pbx,
         "look": seen,
         "account": account,
+        "further": await further_accounts(visit.place),
+        "unasked": _unasked(account, needed),
         "permissions": needed,
         "steps": steps(settings, health, seen, account, needed),
         "locked": await _locked(visit),
@@ -303,7 +344,7 @@ def steps(
         "microsoft": _microsoft_step(seen),
         "register": Step("Done", "good") if has_microsoft else Step("To do", "calm"),
         "pbx": Step("Done", "good") if has_pbx else Step("To do", "calm"),
-        "account": _account_step(account),
+        "account": _account_step(account, needed),
         "consent": _consent_step(seen, missing),
     }
 
@@ -314,10 +355,18 @@ def _microsoft_step(seen: Look) -> Step:
     return Step("To do", "calm") if seen.tested is None else Step("Done", "good")
 
 
-def _account_step(account: Account | None) -> Step:
+def _account_step(account: Account | None, needed: list[Permission]) -> Step:
     if account is None:
         return Step("To do", "calm")
-    return Step("Done", "good") if account.state == "valid" else Step("Sign in again", "warn")
+    is_good = account.state == "valid" and not _unasked(account, needed)
+    return Step("Done", "good") if is_good else Step("Sign in again", "warn")
+
+
+def _unasked(account: Account | None, needed: list[Permission]) -> list[str]:
+    """What the rules ask of the account since they changed, and it was not given when it signed in."""
+    if account is None:
+        return []
+    return [one.name for one in needed if one.kind == "delegated" and one.is_needed and not one.granted]
 
 
 def _consent_step(seen: Look, missing: list[Permission]) -> Step:

@@ -19,7 +19,7 @@ from console.sign_in import with_cookie
 from console.visit import Refusal, Visit
 from graph.errors import GraphError
 from sso import sessions
-from sso.account import forget_account, read_account
+from sso.account import forget_all, read_account
 from store.document import Settings
 from store.health import Health
 from store.links import Kind
@@ -183,7 +183,7 @@ async def act(visit: Visit) -> Response:
 
 async def _left(visit: Visit) -> Response:
     """The connection is forgotten, and with it whom its tenant had let in."""
-    await forget_account(visit.place)
+    await forget_all(visit.place)
     await sessions.end_all(visit.place, visit.now)
     return with_cookie(visit.go("/console/sign-in", done="disconnected"), sessions.COOKIE, "")
 

@@ -29,6 +29,7 @@ MENDS: dict[str, Link] = {
     "pbx_credentials_rejected": ("Replace the secret", "/console/connection"),
     "graph_consent_missing": ("Grant the permissions", "/connect"),
     "sign_in_needed": ("Sign in again", "/connect"),
+    "presence_sign_in_needed": ("Mend the account", "/connect"),
     "scope_group_missing": ("Change the rules for users", "/console/users"),
     "groups_unavailable": ("Change the rules for groups", "/console/groups"),
     "removal_incomplete": CONNECTION,

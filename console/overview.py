@@ -10,6 +10,7 @@ from starlette.responses import Response
 from console.app import Pages
 from console.chart import drawn
 from console.mending import Mend, mend
+from console.presence_state import State, state_of
 from console.runs import about, progress, readiness
 from console.visit import Refusal, Visit
 from sso.account import Account, read_account
@@ -54,12 +55,13 @@ async def overview(visit: Visit) -> Response:
     connection, now = visit.connection, visit.now
     settings, health = await asyncio.gather(visit.settings(), connection.health.load())
     zone = settings.schedule.time_zone
-    status, run, account, ready, days = await asyncio.gather(
+    status, run, account, ready, days, presence = await asyncio.gather(
         read_status(connection, now),
         under_way(connection),
         read_account(visit.place),
         readiness(connection, settings),
         changes_by_day(connection, now, time_zone=zone),
+        state_of(visit),
     )
     return visit.render(
         "overview.html",
@@ -76,6 +78,7 @@ async def overview(visit: Visit) -> Response:
         notifications=notifications(status.subscriptions, connection, settings, health, now),
         account=account_fact(account),
         credential=credential(status, settings),
+        presence=presence_fact(presence),
     )
 
 
@@ -141,6 +144,13 @@ def account_fact(account: Account | None) -> Fact:
         words = f"{name} has to sign in again. {account.reason}".strip()
         return Fact("bad", "Has to sign in again", words, ("Sign in again", "/connect"))
     return Fact("good", "Signed in", f"{name}, since {account.signed_in_at[:10]}.")
+
+
+def presence_fact(state: State) -> Fact:
+    """Whether extensions follow Teams; what stands in the way, if something does."""
+    summary = state.summary
+    worst = next((note.words for note in state.notes if note.colour in {"bad", "warn"}), "")
+    return Fact(summary.colour, summary.word, f"{summary.sentence} {worst}".strip(), ("Presence", "/console/presence"))
 
 
 def credential(status: Status, settings: Settings) -> Fact:

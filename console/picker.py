@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import msgspec
 
 from console.visit import Visit
-from store.links import Kind
 from sync.choices import GroupChoice, names_of, search_groups
 from sync.connect import Trouble
 
@@ -53,9 +52,16 @@ class Picker(msgspec.Struct, frozen=True):
         return {group.id.lower() for group in self.chosen}
 
 
-async def picked(visit: Visit, kind: Kind, ids: Sequence[str]) -> Picker:
+def chosen_ids(visit: Visit, ids: Sequence[str]) -> list[str]:
+    """The ids after the button of the picker that was pressed, which adds a group or removes one."""
+    added, removed = visit.text("add"), visit.text("remove")
+    kept = [id_ for id_ in ids if id_.lower() not in {added.lower(), removed.lower()}]
+    return [*kept, added] if added else kept
+
+
+async def picked(visit: Visit, path: str, field: str, ids: Sequence[str]) -> Picker:
     """The picker with these groups chosen, and what the search typed finds. A tenant that cannot be asked is told in
-    it. Names that the form brings along are not asked again."""
+    it. Names that the form brings along are not asked again. ``path``: the form's; ``field``: that with the ids."""
     text = visit.text("search")
     names = _brought(visit)
     found: list[GroupChoice] = []
@@ -67,8 +73,8 @@ async def picked(visit: Visit, kind: Kind, ids: Sequence[str]) -> Picker:
     except Trouble as error:
         trouble = f"{error} {error.action}".strip()
     return Picker(
-        path=f"/console/{kind}",
-        field=f"/{kind}/scope/group_ids",
+        path=path,
+        field=field,
         chosen=[Chosen(id_, names.get(id_.lower(), "")) for id_ in ids],
         text=text,
         found=[_found(group) for group in found],

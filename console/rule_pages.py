@@ -6,7 +6,7 @@ import msgspec
 from starlette.responses import Response
 
 from console.drafts import draft_of, forget
-from console.picker import picked
+from console.picker import Picker, chosen_ids, picked
 from console.preview import begin_preview
 from console.rules import Sheet, read_only, save, sent_sheet, stored_sheet
 from console.visit import Refusal, Visit
@@ -48,9 +48,8 @@ async def posted(visit: Visit, subject: Subject) -> Response:
     """What a button of the form asks for. Everything typed is kept, whatever comes of it."""
     sheet = sent_sheet(visit.form, subject.sections)
     act = visit.text("act") or ("search" if visit.text("search") else "save")
-    added, removed = visit.text("add"), visit.text("remove")
-    if added or removed:
-        return await _chosen(visit, subject, _with_groups(sheet, subject, added, removed))
+    if visit.text("add") or visit.text("remove"):
+        return await _chosen(visit, subject, _with_groups(visit, sheet, subject))
     if act == "search":
         return await _chosen(visit, subject, sheet)
     if act == "preview":
@@ -85,7 +84,7 @@ async def _chosen(visit: Visit, subject: Subject, sheet: Sheet) -> Response:
         return await _rendered(visit, subject, sheet)
     is_search = visit.text("act") == "search"
     template = "part_picker_found.html" if is_search else "part_picker.html"
-    return visit.render(template, picker=await picked(visit, subject.kind, _group_ids(sheet, subject)), is_part=True)
+    return visit.render(template, picker=await _picked(visit, sheet, subject), is_part=True)
 
 
 async def _rendered(
@@ -99,7 +98,7 @@ async def _rendered(
         sheet=sheet,
         rules=sheet.sections,
         faults=sheet.faults,
-        picker=await picked(visit, subject.kind, _group_ids(sheet, subject)),
+        picker=await _picked(visit, sheet, subject),
         locked=read_only(await visit.connection.health.load(), subject.kind),
         properties=NUMBER_PROPERTIES,
         is_part=False,
@@ -108,12 +107,14 @@ async def _rendered(
     )
 
 
-def _with_groups(sheet: Sheet, subject: Subject, added: str, removed: str) -> Sheet:
-    kept = [id_ for id_ in _group_ids(sheet, subject) if id_.lower() not in {added.lower(), removed.lower()}]
-    ids = [*kept, added] if added else kept
+def _with_groups(visit: Visit, sheet: Sheet, subject: Subject) -> Sheet:
     rules = sheet.sections[subject.kind]
-    changed = {**rules, "scope": {**rules["scope"], "group_ids": ids}}
+    changed = {**rules, "scope": {**rules["scope"], "group_ids": chosen_ids(visit, _group_ids(sheet, subject))}}
     return msgspec.structs.replace(sheet, sections={**sheet.sections, subject.kind: changed})
+
+
+async def _picked(visit: Visit, sheet: Sheet, subject: Subject) -> Picker:
+    return await picked(visit, subject.path, f"/{subject.kind}/scope/group_ids", _group_ids(sheet, subject))
 
 
 def _group_ids(sheet: Sheet, subject: Subject) -> Sequence[str]:

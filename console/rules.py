@@ -9,6 +9,7 @@ import msgspec
 from msgspec import inspect
 from starlette.datastructures import FormData
 
+from console.presence_words import TEAMS
 from console.visit import Visit
 from store.document import Settings
 from store.errors import Changed
@@ -56,6 +57,12 @@ LABELS = {
     "/groups/associate_by_name": "Take over extension groups with the same name",
     "/guard/max_deletions": "Deletions in one run",
     "/guard/max_deletion_percent": "Share of what is linked",
+    "/presence/enabled": "Extensions follow Teams",
+    "/presence/users": "Whose extension follows Teams",
+    "/presence/group_ids": "Groups whose members follow Teams",
+    "/presence/poll_seconds": "Seconds between two looks",
+    "/presence/respect_manual": "Leave alone what somebody chose on the phone",
+    **{f"/presence/default_map/{name}": f"What “{words}” in Teams does" for name, words in TEAMS.items()},
     "/schedule/kind": "How often",
     "/schedule/days": "Days",
     "/schedule/at": "Time",

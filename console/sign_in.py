@@ -57,7 +57,8 @@ async def note(visit: Visit, session: Session | None, action: str, *, subject: s
 async def show(visit: Visit) -> Response:
     """The ways to sign in; who is signed in already goes on."""
     to = target(visit.query("to"))
-    if await signed_in(visit) is not None:
+    session = await signed_in(visit)
+    if session is not None and session.role != "person":  # who may see nothing here can sign in as somebody else
         return visit.go(to)
     return await _page(visit, to)
 
@@ -65,7 +66,7 @@ async def show(visit: Visit) -> Response:
 @pages.post("/console/sign-in", role=None)
 async def with_setup_key(visit: Visit) -> Response:
     """Sign in with the setup key of the deployment."""
-    _check_form(visit)
+    check_form(visit)
     to = target(visit.text("to"))
     outcome = await setup_key.sign_in(visit.place, visit.text("key"), caller(visit.request), visit.now)
     if isinstance(outcome, setup_key.Refused):
@@ -83,7 +84,7 @@ async def with_setup_key(visit: Visit) -> Response:
 @pages.post("/console/sign-in/microsoft", role=None)
 async def with_microsoft(visit: Visit) -> Response:
     """Send the browser to Microsoft; it comes back to ``/connect/callback``."""
-    _check_form(visit)
+    check_form(visit)
     begun = await signin.begin(visit.place, "console", "", target(visit.text("to")), visit.now)
     return sent_away(begun)
 
@@ -113,8 +114,7 @@ def sent_away(begun: signin.Begun) -> Response:
 async def _page(visit: Visit, to: str, status: int = 200, refused: setup_key.Refused | None = None) -> Response:
     settings = await visit.settings()
     account, _ = await SessionStore(visit.connection.tables, visit.connection.id).account()
-    kept = visit.request.cookies.get(FORM_COOKIE, "")
-    token = kept if FORM_TOKEN.fullmatch(kept) else secrets.token_urlsafe(24)  # another tab's form stays good
+    token = form_token(visit)
     response = visit.render(
         "sign_in.html",
         status,
@@ -125,13 +125,24 @@ async def _page(visit: Visit, to: str, status: int = 200, refused: setup_key.Ref
         has_setup_key=await sessions.may_use_setup_key(visit.place, account),
         is_first=account is None,
     )
+    return bound(response, token)
+
+
+def form_token(visit: Visit) -> str:
+    """What the form of a sign-in page holds; another tab's form stays good."""
+    kept = visit.request.cookies.get(FORM_COOKIE, "")
+    return kept if FORM_TOKEN.fullmatch(kept) else secrets.token_urlsafe(24)
+
+
+def bound(response: Response, token: str) -> Response:
+    """The answer with a form that holds ``token``."""
     return with_cookie(response, FORM_COOKIE, token, same_site="Strict", seconds=3600)
 
 
-def _check_form(visit: Visit) -> None:
-    """The form has to come from a sign-in page that this browser was shown."""
+def check_form(visit: Visit, back: str = "/console/sign-in") -> None:
+    """The form has to come from a sign-in page, ``back``, that this browser was shown."""
     shown = visit.request.cookies.get(FORM_COOKIE, "")
     if not shown or not hmac.compare_digest(shown.encode(), visit.text("token").encode()):
         words = "The form is too old, or comes from another page, or the browser keeps no cookies. Nothing was done."
         action = "Open the sign-in page again, and allow cookies for this site."
-        raise Refusal(403, "Form refused", words, action=action, link=("Sign in", "/console/sign-in"))
+        raise Refusal(403, "Form refused", words, action=action, link=("Sign in", back))

@@ -69,6 +69,12 @@ FIELDS = {
 }
 DONE = {
     "saved": "Saved.",
+    "presence-saved": "Saved. Extensions follow these rules within half a minute.",
+    "presence-followed": "Done. What Teams shows is written to these extensions in a moment.",
+    "presence-unfollowed": "Done. These extensions do not follow Teams any more, and keep what they show now.",
+    "presence-ruled": "Done. The rules decide about these users again.",
+    "presence-mapped": "Done. These users have a map of their own.",
+    "presence-unmapped": "Done. These users have the default map again.",
     "saved-started": "Saved. A full run with these rules starts in a moment.",
     "started": "The run was queued and starts in a moment.",
     "approved": "Approved. The deletions are carried out by a run of their own.",
@@ -79,6 +85,9 @@ DONE = {
     "enabled": "Enabled. A full run puts right what changed meanwhile.",
     "disconnected": "Disconnected.",
     "connected": "Connected. You are signed in.",
+    "presence-mine-reset": "Done. All is as the company has it.",
+    "presence-account-added": "The account was added. You are still signed in as yourself.",
+    "presence-account-removed": "The account was removed. Whom it heard of is asked about until another one does.",
     "signed-out": "You are signed out.",
     "session-ended": "Your session has ended. Sign in to go on where you were.",
     "consented": "The permissions were granted. It can take a minute until Microsoft tells everybody.",
@@ -105,7 +114,7 @@ def environment() -> Environment:
 
     made.globals |= {"static": address, "STATES": STATES, "OUTCOMES": OUTCOMES, "OPERATIONS": OPERATIONS,
                      "STATUSES": STATUSES, "STARTERS": STARTERS, "FIELDS": FIELDS, "DONE": DONE}  # fmt: skip
-    made.filters |= {"moment": moment, "since": since, "number": "{:,}".format, "plain": plain}
+    made.filters |= {"moment": moment, "clock": clock, "since": since, "number": "{:,}".format, "plain": plain}
     return made
 
 
@@ -120,6 +129,11 @@ def moment(value: str | datetime.datetime | None, zone: str = "UTC") -> str:
         return "never"
     at = datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
     return f"{at.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}"
+
+
+def clock(at: datetime.datetime, zone: str = "UTC") -> str:
+    """The time of a day with its seconds, where something changes while one looks."""
+    return f"{at.astimezone(ZoneInfo(zone)):%H:%M:%S}"
 
 
 def since(value: str | None, now: datetime.datetime) -> str:

@@ -2,8 +2,8 @@
 
 import datetime
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.datastructures import FormData
@@ -11,7 +11,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from console.adapter import Surroundings
+from console.rooms import place_of, presence_room
 from console.templating import page
+from presence.messages import Update
+from presence.room import Room
 from sso.place import Place
 from sso.sessions import Session
 from store.audit import AuditStore, Entry
@@ -22,7 +25,9 @@ from sync.messages import Message
 
 log = logging.getLogger("console")
 
-type Role = Literal["reader", "admin"]
+MINE = "/me/presence"
+"""The page of everybody who has an extension; no app role is needed for it."""
+
 type Handler = Callable[["Visit"], Awaitable[Response]]
 
 
@@ -37,10 +42,16 @@ class Visit:
         self.connection: Connection = around.connection
         self.now: datetime.datetime = around.now
         self._messages = around.messages
+        self._updates = around.updates
 
     @property
     def place(self) -> Place:
         return place_of(self.connection)
+
+    @property
+    def presence_room(self) -> Room:
+        """What presence needs of the connection."""
+        return presence_room(self.connection, lambda: self.now)
 
     @property
     def is_admin(self) -> bool:
@@ -71,6 +82,10 @@ class Visit:
     def queue(self, messages: list[Message]) -> None:
         """Have the Functions host queue these when the page is answered."""
         self._messages.extend(messages)
+
+    def queue_updates(self, updates: Iterable[Update]) -> None:
+        """The same for what presence has to do."""
+        self._updates.extend(updates)
 
     async def audit(self, action: str, *, subject: str = "", before: str = "", after: str = "") -> None:
         """Record who did this. No secret may be among the texts. A trail that cannot be written does not undo what was
@@ -106,18 +121,6 @@ class Visit:
         if self.is_partial:
             return Response(status_code=204, headers={"HX-Redirect": address})
         return RedirectResponse(address, 303)
-
-
-def place_of(connection: Connection) -> Place:
-    """What signing in needs of a connection."""
-    return Place(
-        id=connection.id,
-        environment=connection.environment,
-        tables=connection.tables,
-        secrets=connection.secrets,
-        settings=connection.settings,
-        health=connection.health,
-    )
 
 
 class Refusal(Exception):

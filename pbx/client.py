@@ -85,7 +85,7 @@ class Pbx:
     def __init__(self, address: Address, *, max_writes_per_second: float = 4, timeout: float = TIMEOUT_SECONDS) -> None:
         self._address = address
         self._timeout = timeout
-        self._pacer = Pacer(max_writes_per_second)
+        self.pacer = Pacer(max_writes_per_second)
         self._writes = asyncio.Semaphore(concurrent_writes(max_writes_per_second))
         self._reads = asyncio.Semaphore(READS_AT_ONCE)
         self._session: ClientSession | None = None
@@ -197,7 +197,7 @@ class Pbx:
         async with self._writes:
             async for attempt in self._attempts(Unreachable, Busy):
                 with attempt:
-                    await self._pacer.turn()
+                    await self.pacer.turn()
                     self.before_write()
                     self.writes += 1
                     return await self._signed(_Call("POST", path, {}, body, OutcomeUnknown), kind)
@@ -206,7 +206,7 @@ class Pbx:
     async def remove(self, path: str, object_id: int) -> None:
         """A deletion, which is a GET and never repeated. An object that is gone already is a success."""
         async with self._writes:
-            await self._pacer.turn()
+            await self.pacer.turn()
             self.before_write()
             self.writes += 1
             try:

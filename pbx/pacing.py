@@ -18,12 +18,14 @@ class Pacer:
         self._clock = clock
         self._sleep = sleep
         self._next = 0.0
+        self.share = 1.0
+        """The part of the pace that is ours, while somebody else writes as well."""
 
     async def turn(self) -> None:
         """Wait for the next slot."""
         now = self._clock()
         slot = max(self._next, now)
-        self._next = slot + self._interval
+        self._next = slot + self._interval / self.share
         if slot > now:
             await self._sleep(slot - now)
 

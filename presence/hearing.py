@@ -1,13 +1,17 @@
 """What counts of what is heard about users, in whatever order and however often. Pure."""
 
 import datetime
+from collections.abc import Mapping
 
 import msgspec
 
-from store.presence import Source, Teams, UserPresence
+from store.presence import PresenceSubscription, Source, Teams, UserPresence
 
 SETTLED = datetime.timedelta(minutes=10)
 """So long after something was heard Graph's reads agree with it: what is read then counts, whatever its number."""
+LATE = datetime.timedelta(minutes=2)
+"""Graph announces presence within 10 s as a rule, and within a minute at the worst
+(https://learn.microsoft.com/graph/change-notifications-overview#latency)."""
 KEPT_CHANGES = 1_000_000
 
 
@@ -35,7 +39,8 @@ def hear(row: UserPresence, said: Said) -> UserPresence:
         return row
     sequence = said.sequence or row.sequence
     if said.teams == row.teams:
-        return row if sequence == row.sequence else msgspec.structs.replace(row, sequence=sequence)
+        is_announced = said.source == "notification" and row.source == "poll"
+        return msgspec.structs.replace(row, sequence=sequence, source="notification" if is_announced else row.source)
     return msgspec.structs.replace(
         row,
         teams=said.teams,
@@ -61,6 +66,20 @@ def rank(sequence: str) -> tuple[int, str]:
     """Sorts sequence numbers as Graph does, and those of different lengths as numbers."""
     digits = sequence.lstrip("0")
     return (len(digits), digits) if sequence.isascii() and sequence.isdecimal() else (0, sequence)
+
+
+def lost_by(
+    record: PresenceSubscription, rows: Mapping[str, UserPresence], now: datetime.datetime
+) -> list[UserPresence]:
+    """Users whose present state a subscription should have announced by now, and that was found by asking."""
+    begin = stamp(datetime.datetime.fromisoformat(record.since) + LATE) if record.since else ""
+    end = stamp(now - LATE)
+    users = (rows[key] for key in record.users if key in rows)
+    return [
+        row
+        for row in users
+        if record.covers(stamp(now)) and row.is_followed and row.source == "poll" and begin < row.heard_at < end
+    ]
 
 
 def _has_settled(row: UserPresence, said: Said) -> bool:

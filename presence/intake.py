@@ -20,6 +20,7 @@ import msgspec
 from presence.hearing import Said, hear, stamp
 from presence.messages import Answer, Update
 from presence.push import submit
+from presence.refusals import refuse, report_soon
 from presence.room import Memory, Room, memory_of
 from presence.sealed import Sealed, Unreadable, open_sealed
 from presence.tokens import Expected, Unproven
@@ -44,9 +45,10 @@ FRESH = datetime.timedelta(seconds=15)
 PAUSE = datetime.timedelta(seconds=2)
 """Unknown subscriptions make us read the records again at most so often, however many are made up."""
 MESSAGE_PAUSE = datetime.timedelta(seconds=2)
-REPORT = datetime.timedelta(minutes=1)
 OBJECT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LOOK = 650
+
+UNREADABLE = "no notification of presence"
 
 ACCEPTED = Answer(202)
 
@@ -104,9 +106,15 @@ async def receive(room: Room, params: Mapping[str, str], body: bytes) -> Answer:
     """Take a request to ``/notifications/presence``. 202 whatever was sent, but for the handshake."""
     if TOKEN in params:
         return handshake(params[TOKEN])
-    started, now, memory = time.monotonic(), room.now(), memory_of(room)
+    answer = await _received(room, memory_of(room), body)
+    report_soon(room)
+    return answer
+
+
+async def _received(room: Room, memory: Memory, body: bytes) -> Answer:
+    started, now = time.monotonic(), room.now()
     items, tokens, unread = parse(body) if len(body) <= LARGEST_BODY else ([], [], 1)
-    _drop(memory, unread, now)
+    refuse(memory, unread, UNREADABLE)
     if not items:
         return ACCEPTED
     news = _News()
@@ -157,7 +165,7 @@ async def _believe(room: Room, memory: Memory, items: Sequence[Item], tokens: Se
     now = room.now()
     await _refresh(room, memory, items, now)
     proven = [(item, record) for item in items if (record := _record_of(memory, item)) is not None]
-    _drop(memory, len(items) - len(proven), now)
+    refuse(memory, len(items) - len(proven))
     for item, record in proven:
         if item.lifecycle_event:
             await _mark(room, record, item.lifecycle_event, news)
@@ -171,7 +179,7 @@ async def _believe(room: Room, memory: Memory, items: Sequence[Item], tokens: Se
     except Unproven as error:
         # One bad token makes the whole request suspect, basic notifications in it too.
         news.look.clear()
-        _drop(memory, len(rich), now, f"the validation token: {error}")
+        refuse(memory, len(rich), f"the validation token: {error}")
     except Unknown:
         news.look += [item.object_id for item, _ in rich if item.object_id]
     else:
@@ -201,8 +209,7 @@ def _read_all(memory: Memory, rich: Sequence[tuple[Item, PresenceSubscription]],
             if item.object_id:
                 news.look.append(item.object_id)
         except (Unreadable, msgspec.DecodeError, UnicodeDecodeError) as error:
-            memory.dropped += 1
-            log.warning("A notification of presence cannot be read: %s", error)
+            refuse(memory, 1, str(error) if isinstance(error, Unreadable) else UNREADABLE)
 
 
 def _said(memory: Memory, item: Item, record: PresenceSubscription, moment: str) -> Said:
@@ -310,11 +317,3 @@ def _may_queue(memory: Memory, now: datetime.datetime) -> bool:
 def _object_id(text: str) -> str:
     last = text.rstrip("/").rsplit("/", 1)[-1]
     return last.lower() if OBJECT_ID.fullmatch(last) else ""
-
-
-def _drop(memory: Memory, number: int, now: datetime.datetime, why: str = "no subscription of ours") -> None:
-    """Count what is not believed, and say so once in a while."""
-    memory.dropped += number
-    if number and (memory.reported_at is None or now - memory.reported_at >= REPORT):
-        memory.reported_at = now
-        log.warning("%d notifications of presence so far are not Graph's (%s); they were dropped", memory.dropped, why)

@@ -9,8 +9,8 @@ from typing import Literal
 
 import msgspec
 
-from store.document import PresenceChoice, PresenceMap
-from store.presence import Status, Teams, UserPresence
+from store.document import Presence, PresenceChoice, PresenceMap
+from store.presence import Preference, Status, Teams, UserPresence
 
 STATES = tuple(PresenceMap.__struct_encode_fields__)
 """All the names that Teams may show."""
@@ -39,6 +39,14 @@ class Verdict(msgspec.Struct, frozen=True):
 
     status: Status | None
     why: Why
+
+
+def follows(preference: Preference, presence: Presence, *, in_scope: bool) -> bool:
+    """Whether an extension follows. Anybody may decline, and an administrator decides for anybody; who asks for it
+    himself is heard where the rules leave it to people, or are about him anyway."""
+    if preference.follows is None or (preference.follows and preference.set_by != "administrator"):
+        return in_scope or (preference.follows is True and presence.users == "opt_in")
+    return preference.follows
 
 
 def effective_map(default: PresenceMap, own: Map) -> dict[str, PresenceChoice]:

@@ -4,31 +4,39 @@ Nothing is lost for good: whatever notification, write or process was, the next 
 """
 
 import asyncio
+import contextlib
 import datetime
+import hashlib
 import logging
 from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from graph.client import Graph
-from graph.errors import GraphError, NotFound
+from graph.errors import ConsentMissing, GraphError, NotFound, Retry
 from graph.presence import get_presences
-from presence.hearing import Said, hear, stamp
-from presence.mapping import effective_map, target_of
+from presence.attention import UNREAD, UNWRITTEN, tell_reason, tell_recovery
+from presence.hearing import Said, hear, lost_by, stamp
+from presence.mapping import effective_map, follows, target_of
 from presence.messages import Update
 from presence.push import push_pending, submit
+from presence.refusals import count
 from presence.room import Room, Rules, memory_of
-from presence.subscriptions import ensure, is_due
+from presence.subscriptions import end_all, ensure, is_due
 from store.document import Presence
-from store.errors import SecretMissing
+from store.errors import Changed, SecretMissing
 from store.links import Link
-from store.presence import Clock, Preference, Teams, UserPresence
+from store.presence import Clock, Source, Teams, UserPresence
 
 log = logging.getLogger("presence")
 
 SWEEP = datetime.timedelta(minutes=10)
 EARLY = datetime.timedelta(seconds=2)
 """A timer is never quite on time."""
+PATIENCE = datetime.timedelta(minutes=10)
+"""A fault that passes by itself may last so long before an administrator is told."""
+MANY_LOST = 3
+"""From so many on, and a tenth of its users, a subscription that announces too little is made anew."""
 AT_ONCE = 50
 """So many changed users are written at once; more are left to a message."""
 PUSH_SECONDS = 5.0
@@ -39,14 +47,52 @@ async def poll(room: Room) -> list[Update]:
     settings = (await room.settings.load()).settings
     if not settings.presence.enabled:
         return []
-    rules, now = Rules(settings, await room.health.load()), room.now()
-    kept = await room.store.clock()
-    is_sweep = _is_due(kept.clock.swept_at, SWEEP, now)
-    pause = datetime.timedelta(seconds=settings.presence.poll_seconds)
-    if not rules.are_on or not (is_sweep or _is_due(kept.clock.polled_at, pause, now)):
+    return await _poll(room, Rules(settings, await room.health.load()))
+
+
+async def look_again(room: Room) -> list[Update]:
+    """The rules or the state of the connection changed: begin, go on by the new ones, or end what Graph announces."""
+    rules = Rules((await room.settings.load()).settings, await room.health.load())
+    memory_of(room).forget_rules()
+    if rules.are_on:
+        return await _poll(room, rules)
+    for trouble in await end_all(room):
+        log.warning("%s", trouble)
+    await room.store.forget_clock()
+    await tell_recovery(room, UNREAD, UNWRITTEN)
+    return []
+
+
+async def carry_out(room: Room, update: Update) -> list[Update]:
+    """Do what a message asks for; answers the messages that follow. Raises what passes by itself."""
+    rules = await memory_of(room).rules(room, room.now())
+    if not rules.are_on:
         return []
-    moment = stamp(now)
-    clock = msgspec.structs.replace(kept.clock, polled_at=moment, swept_at=moment if is_sweep else kept.clock.swept_at)
+    looks = dict.fromkeys(update.look)
+    if update.subscriptions:
+        looks |= dict.fromkeys(await ensure(room, rules))
+    if looks:
+        rows = await room.store.some(looks)
+        followed = [key for key, row in rows.items() if row.is_followed]
+        if followed:
+            async with await room.open_graph(rules.settings, rules.health) as graph:
+                await _hear(room, graph, followed, "notification")
+    return [Update(room.id)] if await push_pending(room) else []
+
+
+async def _poll(room: Room, rules: Rules) -> list[Update]:
+    if not rules.are_on:
+        return []
+    now, presence = room.now(), rules.settings.presence
+    await count(room)
+    kept = await room.store.clock()
+    digest = _digest(presence)
+    is_sweep = digest != kept.clock.rules or _is_due(kept.clock.swept_at, SWEEP, now)
+    if not (is_sweep or _is_due(kept.clock.polled_at, datetime.timedelta(seconds=presence.poll_seconds), now)):
+        return []
+    clock = msgspec.structs.replace(kept.clock, polled_at=stamp(now))
+    if is_sweep:
+        clock = msgspec.structs.replace(clock, swept_at=stamp(now), rules=digest)
     if not await room.store.set_clock(clock, kept.etag):
         return []  # another process does it
     try:
@@ -57,22 +103,6 @@ async def poll(room: Room) -> list[Update]:
     await _recovered(room, clock)
     due = [Update(room.id, subscriptions=True)] if await is_due(room, rules) else []
     return [*due, *await _push(room, changed)]
-
-
-async def carry_out(room: Room, update: Update) -> list[Update]:
-    """Do what a message asks for; answers the messages that follow. Raises what passes by itself."""
-    rules = await memory_of(room).rules(room, room.now())
-    if not rules.are_on:
-        return []
-    if update.subscriptions:
-        await ensure(room, rules)
-    if update.look:
-        rows = await room.store.some(update.look)
-        followed = [key for key, row in rows.items() if row.is_followed]
-        if followed:
-            async with await room.open_graph(rules.settings, rules.health) as graph:
-                await _hear(room, graph, followed)
-    return [Update(room.id)] if await push_pending(room) else []
 
 
 async def _ask(room: Room, rules: Rules, *, is_sweep: bool) -> list[str]:
@@ -94,7 +124,20 @@ async def _sweep(room: Room, rules: Rules) -> list[str]:
         followed = await _roster(room, graph, presence)
         await _hear(room, graph, followed)
     await room.store.change(followed, lambda _, row: _again(row, presence))
+    await _doubt(room)
     return [row.object_id for row in reversed(await room.store.pending()) if row.is_followed]
+
+
+async def _doubt(room: Room) -> None:
+    """Have a subscription made anew that does not announce what happens."""
+    rows, now = await room.store.all(), room.now()
+    for kept in (await room.store.subscriptions()).values():
+        lost = len(lost_by(kept.record, rows, now))
+        if kept.record.state == "live" and lost >= MANY_LOST and lost * 10 >= len(kept.record.users):
+            log.warning("Graph did not announce %d of %d presences; it is asked anew", lost, len(kept.record.users))
+            gone = msgspec.structs.replace(kept.record, state="gone")
+            with contextlib.suppress(Changed):
+                await room.store.save_subscription(gone, kept.etag)
 
 
 async def _announced(room: Room) -> set[str]:
@@ -104,7 +147,7 @@ async def _announced(room: Room) -> set[str]:
     return {user.lower() for one in kept if one.record.covers(now) for user in one.record.users}
 
 
-async def _hear(room: Room, graph: Graph, object_ids: Iterable[str]) -> list[str]:
+async def _hear(room: Room, graph: Graph, object_ids: Iterable[str], source: Source = "poll") -> list[str]:
     """Ask Graph about users and record what is new; answers who shows something else."""
     moment = stamp(room.now())  # before it is asked: what is announced meanwhile is newer
     wanted = set(object_ids)
@@ -114,7 +157,7 @@ async def _hear(room: Room, graph: Graph, object_ids: Iterable[str]) -> list[str
             teams=Teams(one.availability or "", one.activity or ""),
             sequence=one.sequence_number or "",
             at=moment,
-            source="poll",
+            source=source,
         )
         for one in await get_presences(graph, wanted)
         if one.id.lower() in wanted
@@ -137,8 +180,8 @@ async def _roster(room: Room, graph: Graph, presence: Presence) -> list[str]:
     rows = await room.store.all()
     await room.store.change(links, lambda key, row: _linked(key, row, links, presence, members))
     gone = {key: row for key, row in rows.items() if key not in links}
-    await room.store.remove(key for key, row in gone.items() if row.preference == Preference())
-    kept = [key for key, row in gone.items() if row.preference != Preference()]
+    await room.store.remove(key for key, row in gone.items() if row.preference.is_default)
+    kept = [key for key, row in gone.items() if not row.preference.is_default]
     await room.store.change(kept, lambda _, row: None if row is None else _unlinked(row))
     return [key for key, row in (await room.store.all()).items() if row.is_followed]
 
@@ -160,28 +203,25 @@ def _linked(
     before = row or UserPresence(object_id=key)
     if before.pbx_id != link.pbx_id:  # another extension, about which nothing is known
         before = msgspec.structs.replace(_unlinked(before), pbx_id=link.pbx_id)
-    is_followed = _follows(key, before.preference, presence, members)
+    in_scope = presence.users == "all" or key in members
+    is_followed = follows(before.preference, presence, in_scope=in_scope)
     return msgspec.structs.replace(
-        before, number=link.number, is_followed=is_followed, is_pending=is_followed and before.is_pending
+        before,
+        number=link.number,
+        name=link.name,
+        user_principal_name=link.user_principal_name,
+        in_scope=in_scope,
+        is_followed=is_followed,
+        is_pending=is_followed and before.is_pending,
     )
-
-
-def _follows(key: str, preference: Preference, presence: Presence, members: Collection[str]) -> bool:
-    if preference.follows is False:
-        return False
-    match presence.users:
-        case "all":
-            return True
-        case "groups":
-            return key in members
-        case "opt_in":
-            return preference.follows is True
 
 
 def _unlinked(row: UserPresence) -> UserPresence:
     """Only what does not belong to the extension."""
     return UserPresence(
         object_id=row.object_id,
+        name=row.name,
+        user_principal_name=row.user_principal_name,
         preference=row.preference,
         teams=row.teams,
         sequence=row.sequence,
@@ -211,19 +251,47 @@ async def _push(room: Room, changed: list[str]) -> list[Update]:
     return [Update(room.id)]
 
 
-async def _failed(room: Room, error: Exception) -> None:
-    """Tell once that Graph cannot be asked; the next poll tries again."""
-    kept = await room.store.clock()
-    if not kept.clock.last_error:
+async def _failed(room: Room, error: GraphError | SecretMissing) -> None:
+    """Tell once that Graph cannot be asked; the next poll tries again. What does not pass by itself, or does not pass
+    for long, needs an administrator."""
+    kept, now = await room.store.clock(), room.now()
+    since = kept.clock.failing_since or stamp(now)
+    noted = msgspec.structs.replace(kept.clock, last_error=str(error), failing_since=since)
+    await room.store.set_clock(noted, kept.etag)
+    is_long = now - datetime.datetime.fromisoformat(since) >= PATIENCE
+    if is_long or not isinstance(error, Retry):
+        words = f"Presence cannot be read from Microsoft Graph: {_words(error)}"
+        await tell_reason(room, UNREAD, words, _action(error))
+    elif not kept.clock.last_error:
         log.warning("Presence cannot be read from Microsoft Graph: %s", error)
-    await room.store.set_clock(msgspec.structs.replace(kept.clock, last_error=str(error)), kept.etag)
 
 
 async def _recovered(room: Room, clock: Clock) -> None:
     if clock.last_error:
         kept = await room.store.clock()
-        await room.store.set_clock(msgspec.structs.replace(kept.clock, last_error=""), kept.etag)
+        await room.store.set_clock(msgspec.structs.replace(kept.clock, last_error="", failing_since=""), kept.etag)
+        await tell_recovery(room, UNREAD)
         log.info("Presence is read from Microsoft Graph again")
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, ConsentMissing):
+        return "the application lacks the permission Presence.Read.All."
+    return f"{str(error).rstrip('.')}."
+
+
+def _action(error: Exception) -> str:
+    if isinstance(error, ConsentMissing):
+        return (
+            "In the Entra admin center, open the app registration > API permissions, add the application permission "
+            "Presence.Read.All of Microsoft Graph, and grant admin consent."
+        )
+    return getattr(error, "action", "") or "The bridge tries again by itself."
+
+
+def _digest(presence: Presence) -> str:
+    """Changes with every rule by which it is found out who is followed, and what is shown."""
+    return hashlib.sha256(msgspec.json.encode(presence)).hexdigest()[:16]
 
 
 def _is_due(last: str, pause: datetime.timedelta, now: datetime.datetime) -> bool:

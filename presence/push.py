@@ -9,13 +9,15 @@ import contextlib
 import datetime
 import logging
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from pbx.client import Pbx
 from pbx.errors import ItemError, NotFound, OutcomeUnknown, PbxError, Stop
+from pbx.pacing import concurrent_writes
 from pbx.presence import Shown, read_presence, write_presence
+from presence.attention import UNWRITTEN, tell_reason, tell_recovery
 from presence.hearing import stamp
 from presence.mapping import Current, decide, effective_map, settled
 from presence.room import Memory, Room, Rules, memory_of
@@ -82,8 +84,8 @@ async def push_pending(room: Room) -> bool:
         try:
             if not await _write_out(room, memory, rules, pending):
                 await room.sleep(LEASE_PAUSE)
-        except (Stop, SecretMissing) as error:
-            _failed(memory, error)  # an administrator is needed, and a sync run tells it: the next poll tries again
+        except (Stop, SecretMissing) as error:  # an administrator is needed; the next poll tries again
+            await _failed(room, memory, error)
             return False
     return True
 
@@ -99,7 +101,7 @@ async def _drain(room: Room, memory: Memory) -> None:
                 del memory.waiting[object_id]
             is_done = not rules.are_on or await _write_out(room, memory, rules, ids)
         except (StoreError, PbxError) as error:
-            _failed(memory, error)
+            await _failed(room, memory, error)
         except Exception:
             log.exception("Presence could not be written to the PBX")
         if not is_done:
@@ -133,6 +135,9 @@ async def _write_out(room: Room, memory: Memory, rules: Rules, object_ids: Seque
     if memory.is_failing:
         memory.is_failing = False
         log.info("Presence is written to the PBX again")
+    if any(reason.code == UNWRITTEN for reason in rules.health.reasons):
+        memory.forget_rules()
+        await tell_recovery(room, UNWRITTEN)
     return True
 
 
@@ -141,61 +146,84 @@ async def _round(room: Room, memory: Memory, rules: Rules, lease: Lease, object_
     users = [rows[key] for key in object_ids if key in rows and rows[key].is_pending and rows[key].is_followed]
     if not users:
         return
-    outcomes: list[Outcome] = []
     try:
         pbx = await memory.pbx(room, rules, room.now())
         shown = await read_presence(pbx, {user.pbx_id: user.number for user in users if user.pbx_id is not None})
         pace = _Pace(room, lease, rules.settings, is_shared=await room.leases.holder(RUN_LEASE) is not None)
         writer = _Writer(room, rules.settings.presence, pbx, pace, _round_size(rules.settings, len(users)))
-        for user in users:
-            try:
-                after = await writer.follow(user, shown.get(user.pbx_id or 0))
-            except OutcomeUnknown:
-                outcomes.append((user, msgspec.structs.replace(user, sent=writer.last)))
-                raise
-            if after is not None:
-                outcomes.append((user, after))
+        try:
+            await writer.follow_all(users, shown)
+        finally:
+            await _settle(room, writer.outcomes)
     except Stop:
         await memory.close_pbx()
         raise
-    finally:
-        await _settle(room, outcomes)
 
 
 class _Writer:
     """Looks at users and writes what is to be written, in one round."""
 
     def __init__(self, room: Room, presence: Presence, pbx: Pbx, pace: "_Pace", writes: int) -> None:
+        self.outcomes: list[Outcome] = []
         self._room = room
         self._writes = writes
-        self.last = ""
-        """What was written last, or was to be."""
         self._presence = presence
         self._pbx = pbx
         self._pace = pace
+        self._places = asyncio.Semaphore(pbx.concurrency)
+        self._fault: Exception | None = None
 
-    async def follow(self, user: UserPresence, found: Shown | None) -> UserPresence | None:
-        """The user after it; ``None`` when a write is left for the next round."""
+    async def follow_all(self, users: Sequence[UserPresence], shown: Mapping[int, Shown]) -> None:
+        """Write these users in their order, a few side by side. After a fault that is not of one user nothing more is
+        sent; it is raised when all that was sent is answered."""
+
+        async def one(user: UserPresence) -> None:
+            async with self._places:
+                if self._fault is not None:
+                    return
+                try:
+                    await self._follow(user, shown.get(user.pbx_id or 0))
+                except Exception as error:  # noqa: BLE001 - raised below, when the others are done
+                    self._fault = self._fault or error
+
+        async with asyncio.TaskGroup() as group:
+            for user in users:
+                group.create_task(one(user))
+        if self._fault is not None:
+            raise self._fault
+
+    async def _follow(self, user: UserPresence, found: Shown | None) -> None:
+        """Do it for one; a write for which there is no room is left for the next round."""
         if found is None:
-            return _unable(user, "gone", GONE)
+            self.outcomes.append((user, _unable(user, "gone", GONE)))
+            return
         table = effective_map(self._presence.default_map, user.preference.map)
         current = Current(found.status, found.custom_presence_status or "")
         verdict = decide(user, table, current, self._presence.respect_manual)
-        if verdict.status is not None:
-            if self._writes == 0:
-                return None
+        if verdict.status is None:
+            self.outcomes.append((user, settled(user, verdict, table, current, stamp(self._room.now()))))
+        elif self._writes > 0:
             self._writes -= 1
-            self.last = verdict.status
-            try:
-                await self._pace.turn()
-                await write_presence(self._pbx, found.id, verdict.status)
-            except NotFound:
-                return _unable(user, "gone", GONE)
-            except ItemError as error:
-                return _unable(user, "failed", f"The PBX refuses it: {error}.")
-        now = self._room.now()
-        after = settled(user, verdict, table, current, stamp(now))
-        return after if verdict.status is None else msgspec.structs.replace(after, delay_ms=_delay(user, now))
+            written = await self._write(user, found.id, verdict.status)
+            if written is None:
+                now = self._room.now()
+                after = settled(user, verdict, table, current, stamp(now))
+                written = msgspec.structs.replace(after, delay_ms=_delay(user, now))
+            self.outcomes.append((user, written))
+
+    async def _write(self, user: UserPresence, extension_id: int, status: str) -> UserPresence | None:
+        """The user when he could not be written; ``None`` when the PBX confirmed it."""
+        await self._pace.turn()
+        try:
+            await write_presence(self._pbx, extension_id, status)
+        except NotFound:
+            return _unable(user, "gone", GONE)
+        except ItemError as error:
+            return _unable(user, "failed", f"The PBX refuses it: {error}.")
+        except OutcomeUnknown:
+            self.outcomes.append((user, msgspec.structs.replace(user, sent=status)))
+            raise
+        return None
 
 
 def _unable(user: UserPresence, outcome: str, error: str) -> UserPresence:
@@ -239,15 +267,18 @@ class _Pace:
         self._lease = lease
         self._interval = 1 / (settings.pbx.max_writes_per_second * (SHARE if is_shared else 1))
         self._next = _moment(lease.note)
+        self._ahead = concurrent_writes(settings.pbx.max_writes_per_second)
+        """So many may wait for their slots at once."""
 
     async def turn(self) -> None:
         """Wait for the next slot; ``LeaseLost`` when somebody else may be writing by now."""
         now = self._room.now().timestamp()
-        slot = min(max(self._next, now), now + self._interval)  # clocks differ, and one may have been set back
-        if slot > now:
-            await self._room.sleep(slot - now)
+        most = now + self._interval * self._ahead  # clocks differ, and one may have been set back
+        slot = min(max(self._next, now), most)
         self._next = slot + self._interval
         self._lease.keep_note(str(self._next))
+        if slot > now:
+            await self._room.sleep(slot - now)
         self._lease.check()
 
 
@@ -263,8 +294,13 @@ def _round_size(settings: Settings, users: int = 0) -> int:
     return max(1, int(settings.pbx.max_writes_per_second * seconds))
 
 
-def _failed(memory: Memory, error: Exception) -> None:
+async def _failed(room: Room, memory: Memory, error: StoreError | PbxError) -> None:
     """Tell it once, until it works again."""
-    if not memory.is_failing:
-        memory.is_failing = True
+    is_first, memory.is_failing = not memory.is_failing, True
+    if isinstance(error, Stop | SecretMissing):
+        action = getattr(error, "action", "") or "Store the secret on the page Connect."
+        with contextlib.suppress(StoreError):
+            await tell_reason(room, UNWRITTEN, f"Presence cannot be written to the PBX: {error}.", action)
+            memory.forget_rules()
+    elif is_first:
         log.warning("Presence cannot be written to the PBX: %s", error)

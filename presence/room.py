@@ -3,12 +3,14 @@
 import asyncio
 import datetime
 import weakref
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal, Protocol
 
 import msgspec
 
 from graph.client import Graph
 from pbx.client import Pbx
+from pbx.presence import Shown
 from presence.trust import Trust
 from store.document import Settings
 from store.environment import Environment
@@ -25,6 +27,29 @@ FRESH = datetime.timedelta(seconds=15)
 OPEN = datetime.timedelta(minutes=5)
 """So long a gateway to the PBX is used: then its secret may be another one."""
 
+AUTHORIZATION = "authorization"
+"""The authorization account of the connection. Further accounts go by their object ids."""
+
+
+class Subscriber(msgspec.Struct, frozen=True):
+    """An account in whose name presence can be subscribed to."""
+
+    account: str
+    person: str = ""
+    """Object id of who is behind it; empty while nobody is."""
+    signed_in_at: str = ""
+
+    @property
+    def mark(self) -> str:
+        """Changes when somebody signs in again, or somebody else does."""
+        return f"{self.person}|{self.signed_in_at}"
+
+
+type Subscribers = Callable[[], Awaitable[Sequence[Subscriber]]]
+"""All of them; that of the authorization account comes first, signed in or not."""
+type DelegatedToken = Callable[[str, Sequence[str]], Awaitable[str]]
+"""An access token for Graph in the name of one of these accounts, with these scopes."""
+
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
     """One connection as this room sees it. Cheap to make: everything in it belongs to somebody else, who closes it."""
@@ -39,8 +64,8 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     """Of users."""
     open_graph: Callable[[Settings, Health], Awaitable[Graph]]
     open_pbx: Callable[[Settings, Health], Awaitable[Pbx]]
-    delegated_token: Callable[[Sequence[str]], Awaitable[str]]
-    """An access token for Graph in the name of the authorization account."""
+    subscribers: Subscribers
+    delegated_token: DelegatedToken
     now: Callable[[], datetime.datetime]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
@@ -51,6 +76,44 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def leases(self) -> LeaseStore:
         return LeaseStore(self.tables, self.id)
+
+
+class Connected(Protocol):
+    """A connection, as far as this room uses it."""
+
+    id: str
+    environment: Environment
+    tables: Tables
+    secrets: SecretStore
+    settings: SettingsStore
+    health: HealthStore
+
+    def links(self, kind: Literal["users"], /) -> LinkStore: ...
+    async def open_graph(self, settings: Settings, health: Health) -> Graph: ...
+    async def open_pbx(self, settings: Settings, health: Health) -> Pbx: ...
+
+
+def room_of(
+    connection: Connected,
+    now: Callable[[], datetime.datetime],
+    subscribers: Subscribers,
+    delegated_token: DelegatedToken,
+) -> Room:
+    """A connection as this room sees it."""
+    return Room(
+        id=connection.id,
+        environment=connection.environment,
+        tables=connection.tables,
+        secrets=connection.secrets,
+        settings=connection.settings,
+        health=connection.health,
+        links=connection.links("users"),
+        open_graph=connection.open_graph,
+        open_pbx=connection.open_pbx,
+        subscribers=subscribers,
+        delegated_token=delegated_token,
+        now=now,
+    )
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -84,8 +147,13 @@ class Memory:
         self.records_at: datetime.datetime | None = None
         self.message_at: datetime.datetime | None = None
         """When a message for the queue was last made, which does for whatever was pending then."""
-        self.dropped = 0
+        self.shown: tuple[datetime.datetime, frozenset[int], Mapping[int, Shown]] | None = None
+        """What the extensions with these ids showed a moment ago."""
+        self.refused = 0
+        """Notifications that were not believed and are not counted in storage yet, and why the last one was not."""
+        self.refusal = ""
         self.reported_at: datetime.datetime | None = None
+        self.counting: asyncio.Task[None] | None = None
         self._rules: tuple[Rules, datetime.datetime] | None = None
         self._pbx: tuple[Pbx, Settings, datetime.datetime] | None = None
 
@@ -95,6 +163,10 @@ class Memory:
             settings = (await room.settings.load()).settings
             self._rules = Rules(settings, await room.health.load()), now
         return self._rules[0]
+
+    def forget_rules(self) -> None:
+        """Have the rules read anew the next time."""
+        self._rules = None
 
     async def pbx(self, room: Room, rules: Rules, now: datetime.datetime) -> Pbx:
         """The PBX, opened at most every 5 minutes, and when the settings change."""
@@ -126,7 +198,8 @@ def memory_of(room: Room) -> Memory:
 async def close(room: Room) -> None:
     """Finish what is being written and let go of the PBX."""
     memory = memory_of(room)
-    if memory.drain is not None:
-        await asyncio.wait([memory.drain])
+    for task in (memory.drain, memory.counting):
+        if task is not None:
+            await asyncio.wait([task])
     await memory.trust.close()
     await memory.close_pbx()

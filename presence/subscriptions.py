@@ -1,13 +1,14 @@
-"""Keeps the subscription that announces presence: made in the name of the authorization account, renewed, made anew.
+"""Keeps the subscriptions that announce presence: made in the name of accounts, renewed, made anew.
 
-An account has one, for at most 650 users, and it lives an hour. Without it presence is polled all the same, so whatever
-goes wrong here is noted, tried again, and stops nothing.
+An account has one, for at most 650 users, and it lives an hour. Whom none announces is polled, so whatever goes wrong
+here is noted, tried again, and stops nothing. What happens while one takes another's place is asked about afterwards.
 """
 
 import datetime
 import logging
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -21,7 +22,7 @@ from graph.presence import IDS_A_CALL, NewPresenceSubscription, delegated_graph,
 from graph.subscriptions import graph_time
 from presence.certificates import Certificate, current_certificate
 from presence.hearing import stamp
-from presence.room import Room, Rules
+from presence.room import Room, Rules, Subscriber
 from store.document import Settings
 from store.errors import Changed, StoreError
 from store.identity import LOOPBACK
@@ -29,7 +30,6 @@ from store.presence import KeptSubscription, PresenceSubscription, UserPresence
 
 log = logging.getLogger("presence")
 
-ACCOUNT = "authorization"
 SCOPES = ("Presence.Read.All",)
 LIFETIME = datetime.timedelta(minutes=60)
 RENEW_BEFORE = datetime.timedelta(minutes=27)
@@ -40,9 +40,13 @@ PAUSE_MINUTES = (1, 5, 15, 60)
 """After so many failures in a row; the last one repeats."""
 LOYALTY = 1.5
 """So many times as often somebody has to change as who is announced already, to take the place."""
+FEW_SWAPS = 32
+"""So few better choices are not worth another subscription: those who would give way are still announced."""
 PATH = "communications/presences"
 
 type Step = Literal["create", "renew"]
+type Kept = Mapping[str, KeptSubscription]
+"""The records by account."""
 
 
 def unreachable(base_url: str) -> bool:
@@ -54,79 +58,174 @@ def unreachable(base_url: str) -> bool:
     return not parts.hostname or (parts.scheme != "https" and parts.hostname not in LOOPBACK)
 
 
-def step(record: PresenceSubscription | None, application: str, url: str, now: datetime.datetime) -> Step | None:
+def step(
+    record: PresenceSubscription | None, subscriber: Subscriber, application: str, url: str, now: datetime.datetime
+) -> Step | None:
     """What to do now; ``None`` when all is well, or when it is too early to try again. Pure."""
-    if record is None:
+    if record is None or record.mark.partition("|")[0] != subscriber.person:
         return "create"
-    if record.next_try_at and now < datetime.datetime.fromisoformat(record.next_try_at):
+    is_news = record.mark != subscriber.mark
+    if record.next_try_at and now < datetime.datetime.fromisoformat(record.next_try_at) and not is_news:
         return None
     is_ours = (record.application, record.notification_url) == (application, url)
     if not is_ours or record.state in {"asked", "gone"} or not record.id:
         return "create"
     ends = datetime.datetime.fromisoformat(record.expires_at)
-    return "renew" if record.state == "renew" or ends - now <= RENEW_BEFORE else None
+    return "renew" if is_news or record.state == "renew" or ends - now <= RENEW_BEFORE else None
 
 
-def choose(rows: Mapping[str, UserPresence], announced: Collection[str]) -> list[str]:
-    """Whom to subscribe to: all who are followed or, of more than 650, those who change most. Pure."""
-    followed = [row for row in rows.values() if row.is_followed]
+def choose(
+    rows: Mapping[str, UserPresence], announced: Mapping[str, Collection[str]], accounts: Sequence[str]
+) -> dict[str, list[str]]:
+    """Whom to subscribe to in the name of each account: all who are followed or, of more than 650 for each, those who
+    change most. Who is ``announced`` in the name of an account stays with it. Pure."""
+    known = {user for users in announced.values() for user in users}
 
     def weight(row: UserPresence) -> tuple[float, str]:
-        return -(row.changes + 1) * (LOYALTY if row.object_id in announced else 1), row.object_id
+        return -(row.changes + 1) * (LOYALTY if row.object_id in known else 1), row.object_id
 
-    return sorted(row.object_id for row in sorted(followed, key=weight)[:IDS_A_CALL])
+    followed = sorted((row for row in rows.values() if row.is_followed), key=weight)
+    chosen = [row.object_id for row in followed[: IDS_A_CALL * len(accounts)]]
+    places = _staying(chosen, announced, accounts)
+    taken = {user for users in places.values() for user in users}
+    others = iter([user for user in chosen if user not in taken])
+    for users in places.values():
+        users.extend(islice(others, IDS_A_CALL - len(users)))
+    return {account: sorted(users) for account, users in places.items()}
+
+
+def _staying(
+    chosen: Sequence[str], announced: Mapping[str, Collection[str]], accounts: Sequence[str]
+) -> dict[str, list[str]]:
+    places: dict[str, list[str]] = {account: [] for account in accounts}
+    left = set(chosen)
+    for account in accounts:
+        places[account] = [user for user in announced.get(account, ()) if user in left][:IDS_A_CALL]
+        left.difference_update(places[account])
+    return places
+
+
+def is_better(before: Sequence[str], users: Sequence[str], rows: Mapping[str, UserPresence]) -> bool:
+    """Whether other users are worth another subscription: somebody in it is not followed any more, there is room for
+    somebody else, or many others change more often. Pure."""
+    if any(user not in rows or not rows[user].is_followed for user in before):
+        return True
+    new = len(set(users).difference(before))
+    return new > FEW_SWAPS or (new > 0 and len(before) < IDS_A_CALL)
 
 
 async def is_due(room: Room, rules: Rules) -> bool:
-    """Whether something has to be done: one request to storage."""
+    """Whether something has to be done: two or three requests to storage."""
+    return bool(await _due(room, rules, await room.store.subscriptions()))
+
+
+async def ensure(room: Room, rules: Rules) -> list[str]:
+    """Make or renew the subscriptions that are due. A failure is noted on the record, with the time of the next try;
+    only storage itself can fail this. Answers about whom Graph has to be asked, because nothing announced them for a
+    moment."""
+    kept = await room.store.subscriptions()
+    await _forget(room, kept)
+    unannounced: list[str] = []
+    for subscriber in await _due(room, rules, kept):
+        keeper = _Keeper(room, rules, subscriber, await room.store.subscriptions())
+        try:
+            unannounced += await keeper.keep()
+        except Changed:
+            continue  # somebody else is at it
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is becomes the record's reason
+            await _failed(room, rules, subscriber, error)
+    return unannounced
+
+
+async def end_all(room: Room) -> list[str]:
+    """End all subscriptions, because presence is not wanted any more. Answers what could not be ended, for people: it
+    ends by itself within the hour."""
+    troubles: list[str] = []
+    for account, kept in (await room.store.subscriptions()).items():
+        if kept.record.id and kept.record.expires_at > stamp(room.now()):
+            try:
+                token = await room.delegated_token(account, SCOPES)
+                async with delegated_graph(room.environment.graph_base_url, token) as graph:
+                    await graph.delete_subscription(kept.record.id)
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001 - nothing may keep presence from being switched off
+                troubles.append(f"The subscription to presence ends by itself within the hour: {_words(error)}")
+        await room.store.remove_subscription(account)
+    return troubles
+
+
+async def _due(room: Room, rules: Rules, kept: Kept) -> list[Subscriber]:
     if not rules.are_on or unreachable(room.environment.public_base_url):
-        return False
-    kept = (await room.store.subscriptions()).get(ACCOUNT)
-    record = None if kept is None else kept.record
-    return step(record, _application(rules.settings), _url(room), room.now()) is not None
+        return []
+    application, url, now = _application(rules.settings), _url(room), room.now()
+    records = {account: one.record for account, one in kept.items()}
+    return [
+        one
+        for one in await room.subscribers()
+        if step(records.get(one.account), one, application, url, now) is not None
+    ]
 
 
-async def ensure(room: Room, rules: Rules) -> None:
-    """Make or renew the subscription, if that is due. A failure is noted on the record, with the time of the next try;
-    only storage itself can fail this."""
-    if not await is_due(room, rules):
-        return
-    kept = (await room.store.subscriptions()).get(ACCOUNT)
-    keeper = _Keeper(room, rules, kept)
-    try:
-        await keeper.keep()
-    except Changed:
-        return  # somebody else is at it
-    except StoreError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is becomes the record's reason
-        await _failed(room, rules, error)
+async def _forget(room: Room, kept: Kept) -> None:
+    """Forget the subscriptions of accounts that were taken away: nobody can renew them."""
+    accounts = {one.account for one in await room.subscribers()}
+    for account in kept.keys() - accounts:
+        await room.store.remove_subscription(account)
 
 
 class _Keeper:
-    """Carries out what is due."""
+    """Carries out what is due for one account."""
 
-    def __init__(self, room: Room, rules: Rules, kept: KeptSubscription | None) -> None:
+    def __init__(self, room: Room, rules: Rules, subscriber: Subscriber, kept: Kept) -> None:
         self._room = room
         self._application = _application(rules.settings)
-        self._kept = kept or KeptSubscription(PresenceSubscription(account=ACCOUNT))
+        self._subscriber = subscriber
+        self._all = kept
+        self._kept = kept.get(subscriber.account, KeptSubscription(PresenceSubscription(account=subscriber.account)))
         self._now = room.now()
 
-    async def keep(self) -> None:
-        """``Changed`` when somebody else works on it."""
+    async def keep(self) -> list[str]:
+        """Do it; answers who was not announced for a moment. ``Changed`` when somebody else works on it."""
         before = self._kept.record
-        users = choose(await self._room.store.all(), frozenset(before.users))
-        if not users:
-            return
+        verb = step(
+            before if self._kept.etag else None, self._subscriber, self._application, _url(self._room), self._now
+        )
+        rows = await self._room.store.all()
+        users = self._choice(rows)
         claimed = msgspec.structs.replace(before, next_try_at=stamp(self._now + CLAIM))
+        if not users and not before.id:
+            claimed = msgspec.structs.replace(claimed, mark=self._subscriber.mark)
         self._kept = await self._room.store.save_subscription(claimed, self._kept.etag)
-        token = await self._room.delegated_token(SCOPES)
-        certificate = await current_certificate(self._room.secrets, self._now)
-        verb = step(before, self._application, _url(self._room), self._now)
-        is_same = (users, certificate.id) == (before.users, before.certificate_id or certificate.id)
+        if not users and not before.id:
+            return []  # nobody to be told about
+        token = await self._room.delegated_token(self._subscriber.account, SCOPES)
         async with delegated_graph(self._room.environment.graph_base_url, token) as graph:
-            if verb != "renew" or not is_same or not await self._renew(graph):
-                await self._create(graph, token, users, certificate)
+            if not users:
+                await self._end(graph, before)
+                await self._gone()
+                return []
+            certificate = await current_certificate(self._room.secrets, self._now)
+            is_same = certificate.id == (before.certificate_id or certificate.id)
+            is_kept = verb == "renew" and is_same and not is_better(before.users, users, rows)
+            if is_kept and await self._renew(graph):
+                return []
+            await self._create(graph, token, users, certificate)
+        return users
+
+    def _choice(self, rows: Mapping[str, UserPresence]) -> list[str]:
+        """Whom this account announces: accounts that do not work leave their users to the others."""
+        account, now = self._subscriber.account, stamp(self._now)
+        records = {key: kept.record for key, kept in self._all.items()}
+        at_work = [key for key, record in records.items() if record.covers(now) and key != account]
+        announced = {key: record.users for key, record in records.items()}
+        return choose(rows, announced, [*at_work, account])[account]
+
+    async def _gone(self) -> None:
+        gone = msgspec.structs.replace(self._kept.record, state="gone", id="", users=[], mark=self._subscriber.mark)
+        self._kept = await self._room.store.save_subscription(gone, self._kept.etag)
 
     async def _renew(self, graph: Graph) -> bool:
         """``False`` when it is gone, or is another account's."""
@@ -143,7 +242,8 @@ class _Keeper:
         before = self._kept.record
         await self._end(graph, before)
         asked = PresenceSubscription(
-            account=ACCOUNT,
+            account=self._subscriber.account,
+            mark=self._subscriber.mark,
             state="asked",
             client_state=secrets.token_urlsafe(32),
             tenant_id=tenant_of(token),
@@ -153,6 +253,7 @@ class _Keeper:
             certificate_id=certificate.id,
             earlier_certificate_id=_earlier(before, certificate),
             expires_at=stamp(self._now + LIFETIME),
+            since=stamp(self._now),
             last_error=before.last_error,
             failures=before.failures,
             next_try_at=stamp(self._now + CLAIM),
@@ -197,8 +298,9 @@ class _Keeper:
             await graph.delete_subscription(found.id)
 
     async def _end(self, graph: Graph, record: PresenceSubscription) -> None:
-        """End an earlier one. Another account's cannot be reached, and ends by itself within the hour."""
-        if record.id and record.application == self._application:
+        """End an earlier one. Another person's cannot be reached, and ends by itself within the hour."""
+        is_own = record.mark.partition("|")[0] == self._subscriber.person
+        if record.id and is_own and record.application == self._application:
             try:
                 await graph.delete_subscription(record.id)
             except ConsentMissing:
@@ -210,6 +312,7 @@ class _Keeper:
         live = msgspec.structs.replace(
             record,
             state="live",
+            mark=self._subscriber.mark,
             id=found.id,
             expires_at=_end_of(found) or stamp(self._now + LIFETIME),
             made_at=stamp(self._now),
@@ -256,22 +359,25 @@ def _end_of(found: Found) -> str:
         return ""
 
 
-async def _failed(room: Room, rules: Rules, error: Exception) -> None:
+async def _failed(room: Room, rules: Rules, subscriber: Subscriber, error: Exception) -> None:
     """Note why, and when to try again. Told to the log once, until it works again."""
-    kept = (await room.store.subscriptions()).get(ACCOUNT)
-    record = PresenceSubscription(account=ACCOUNT) if kept is None else kept.record
-    failures = record.failures + 1
+    kept = (await room.store.subscriptions()).get(subscriber.account)
+    record = PresenceSubscription(account=subscriber.account) if kept is None else kept.record
+    failures = record.failures + 1 if record.mark == subscriber.mark else 1
     pause = datetime.timedelta(minutes=PAUSE_MINUTES[min(failures, len(PAUSE_MINUTES)) - 1])
     words = _words(error)
     if not record.failures:
         log.warning("Presence is polled, because changes of it are not announced: %s", words)
     noted = msgspec.structs.replace(
         record,
+        mark=subscriber.mark,
         application=record.application or _application(rules.settings),
         failures=failures,
         last_error=words,
         next_try_at=stamp(room.now() + pause),
     )
+    if record.mark.partition("|")[0] != subscriber.person:  # of another person, who is told for us no more
+        noted = msgspec.structs.replace(noted, state="gone", id="", users=[])
     try:
         await room.store.save_subscription(noted, "" if kept is None else kept.etag)
     except Changed:

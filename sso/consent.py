@@ -55,6 +55,9 @@ def _with_presence(settings: Settings) -> bool:
 
 DIRECTORY = ("Directory.Read.All", "Directory.ReadWrite.All")
 SIGN_IN = "User.Read"
+PRESENCE = "Presence.Read.All"
+FURTHER_SCOPES = (SIGN_IN, PRESENCE)
+"""What further accounts are asked for: they are there for presence only."""
 CATALOGUE = (
     _Wanted(
         "User.Read.All",
@@ -89,7 +92,7 @@ CATALOGUE = (
         ("Application.ReadWrite.All", "Application.ReadWrite.OwnedBy", *DIRECTORY),
     ),
     _Wanted(
-        "Presence.Read.All",
+        PRESENCE,
         "application",
         "presence",
         "Reads what people show in Teams.",
@@ -104,7 +107,7 @@ CATALOGUE = (
         ("User.ReadWrite", "User.Read.All", "User.ReadWrite.All"),
     ),
     _Wanted(
-        "Presence.Read.All",
+        PRESENCE,
         "delegated",
         "presence",
         "Hears at once what people show in Teams: Graph announces that to an account only, never to an application.",

@@ -7,7 +7,7 @@
     │   └── graph.errors.Unavailable  Entra cannot be reached or fails: try again
     └── graph.errors.Stop             an administrator is needed
         ├── NotSetUp                  what signing in needs is not configured yet
-        ├── SignInNeeded              the authorization account has to sign in again
+        ├── SignInNeeded              an account of the connection has to sign in again
         └── graph.errors.CredentialsRejected
 
 No text here holds a token, a code or a secret, and none quotes what Entra or a browser sent, save an AADSTS number.
@@ -23,7 +23,7 @@ class NotSetUp(Stop):
 
 
 class SignInNeeded(Stop):
-    """There is no authorization account, or Entra does not take its refresh token any more."""
+    """The account is not there, or Entra does not take its refresh token any more."""
 
     code = "sign_in_needed"
     action = "Sign in with Microsoft again on the page Connect."

@@ -16,6 +16,8 @@ class Failed(msgspec.Struct, frozen=True):
     title: str
     message: str
     action: str
+    return_to: str = ""
+    """Where it was begun; empty when that is not known."""
     who: str = ""
     """Who was refused, where Entra said so or somebody signed in began it; empty when anybody can have sent this."""
 
@@ -44,6 +46,18 @@ TENANT_MISMATCH = Failed(
     "The account belongs to another tenant",
     "This connection belongs to one tenant, and the account that signed in is of another.",
     "Sign in with an account of the connection's tenant.",
+)
+NOT_ADDED = Failed(
+    "not_added",
+    "This is the authorization account",
+    "The account that signed in is the authorization account, which hears of presence already; nothing was added.",
+    "Add another account of the tenant: in the window of Microsoft, choose to use another one.",
+)
+WITHOUT_PRESENCE = Failed(
+    "consent_missing",
+    "Consent is missing",
+    "The account was not given the permission Presence.Read.All, and without it cannot hear of anybody's presence.",
+    "Ask for consent on the page Connect as an administrator of the tenant, then add the account again.",
 )
 NO_REFRESH_TOKEN = Failed(
     "no_refresh_token",

@@ -23,7 +23,7 @@ class Memory:
     keys: "dict[str, SigningKeys]" = dataclasses.field(default_factory=dict)
     """By the address that publishes them."""
     tokens: dict[tuple[str, ...], tuple[str, datetime.datetime]] = dataclasses.field(default_factory=dict)
-    """Access tokens of the authorization account, and when they are not used any more."""
+    """Access tokens of the accounts, and when they are not used any more."""
 
 
 # Kept with the storage account that a process opens once: what belongs to it ends with it.

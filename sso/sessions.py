@@ -1,4 +1,4 @@
-"""Sessions of the console: a sealed cookie for the browser, and a record that can be revoked."""
+"""Sessions of people at our pages: a sealed cookie for the browser, and a record that can be revoked."""
 
 import datetime
 import hashlib
@@ -116,7 +116,7 @@ async def _is_good(place: Place, record: SessionRecord, account: AccountRecord |
         return False
     if record.basis == "account":
         return account is not None and account.key == record.account
-    return record.basis == "role" or await may_use_setup_key(place, account)
+    return record.basis in {"role", "tenant"} or await may_use_setup_key(place, account)
 
 
 def _mark(place: Place) -> str:

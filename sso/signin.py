@@ -7,23 +7,25 @@ recorded, so that no answer is taken twice.
 import datetime
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 from urllib.parse import urlencode
 
 import msgspec
 
 from graph.errors import GraphError
-from sso.account import adopt_account
+from sso.account import Account, adopt_account, adopt_further, granted, read_account
 from sso.authority import Authority, address, find_authority
-from sso.consent import SIGN_IN, delegated_scopes
+from sso.consent import FURTHER_SCOPES, PRESENCE, SIGN_IN, delegated_scopes
 from sso.errors import GrantRefused, InvalidToken, NotSetUp
 from sso.failures import (
     NO_REFRESH_TOKEN,
     NO_ROLE,
+    NOT_ADDED,
     SESSION_ENDED,
     STATE_MISMATCH,
     TENANT_MISMATCH,
+    WITHOUT_PRESENCE,
     Failed,
     failed,
     refused,
@@ -33,7 +35,7 @@ from sso.oauth import Flow, Tokens, aadsts, application_of, begin_flow, redeem
 from sso.place import Place
 from sso.sealing import open_sealed, seal
 from sso.sessions import Session, find_session, start_session
-from store.document import Microsoft
+from store.document import Microsoft, Settings
 from store.sessions import Basis, Role, SessionStore, UsedStates
 
 STATE_COOKIE = "__Host-bridge-state"
@@ -46,7 +48,9 @@ ROLES: tuple[tuple[str, Role], ...] = (("Bridge.Admin", "admin"), ("Bridge.Reade
 EVERYTHING = "https://graph.microsoft.com/.default"
 UNKNOWN = "somebody whom Entra's answer does not name"
 
-type Purpose = Literal["connect", "console"]
+type Purpose = Literal["connect", "console", "presence", "person"]
+"""Become the authorization account; use the console; become a further account, for presence only, which leaves the
+administrator who began it signed in as before; see one's own pages, for which nobody needs an app role."""
 
 
 class Begun(msgspec.Struct, frozen=True):
@@ -57,12 +61,15 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 class Completed(msgspec.Struct, frozen=True):
-    """Somebody is signed in. ``cookie`` is the value of the session's cookie."""
+    """Somebody is signed in, or a further account was added."""
 
     purpose: Purpose
     return_to: str
     session: Session
     cookie: str
+    """The value of the session's cookie; empty where the session of who began it goes on."""
+    account: Account | None = None
+    """Which account of the connection it has become, if any."""
 
 
 class Consented(msgspec.Struct, frozen=True):
@@ -74,7 +81,7 @@ class Consented(msgspec.Struct, frozen=True):
 class _State(msgspec.Struct, frozen=True):
     """What the browser keeps for us, sealed."""
 
-    purpose: Literal["connect", "console", "consent"]
+    purpose: Literal["connect", "console", "presence", "person", "consent"]
     state: str
     session_id: str
     """Of the session that began it; empty when there was none."""
@@ -88,7 +95,7 @@ class _State(msgspec.Struct, frozen=True):
 
 async def begin(place: Place, purpose: Purpose, session_id: str, return_to: str, now: datetime.datetime) -> Begun:
     """Begin a sign-in. ``return_to`` is a path of ours, anything else becomes the console. Who connects is asked for
-    what the features need; who only uses the console is asked for nothing beyond signing in.
+    what the features need, a further account for presence; anybody else for nothing beyond signing in.
 
     Raises ``NotSetUp`` while ids or the public address are missing, ``graph.errors.CredentialsRejected`` when there is
     no such tenant, and ``Unavailable``.
@@ -99,7 +106,7 @@ async def begin(place: Place, purpose: Purpose, session_id: str, return_to: str,
         authority,
         settings.microsoft.client_id,
         address(place, settings.microsoft),
-        delegated_scopes(settings) if purpose == "connect" else [SIGN_IN],
+        _scopes(purpose, settings),
         _callback(place),
     )
     state = _State(purpose, flow.state, session_id, local_path(return_to), _until(now), *_ids(settings.microsoft), flow)
@@ -114,9 +121,10 @@ async def complete(
     if state is None or state.purpose == "consent" or state.flow is None:
         return STATE_MISMATCH
     outcome = await _answered(place, state, state.flow, form, now)
-    if isinstance(outcome, Failed) and not outcome.who:
-        return await _blamed(place, state, outcome, now)
-    return outcome
+    if isinstance(outcome, Completed):
+        return outcome
+    failed = msgspec.structs.replace(outcome, return_to=state.return_to)
+    return failed if failed.who else await _blamed(place, state, failed, now)
 
 
 async def _answered(
@@ -134,9 +142,13 @@ async def _answered(
         return msgspec.structs.replace(failed(error), who=UNKNOWN)
     except (GraphError, GrantRefused) as error:
         return failed(error)
-    if state.purpose == "connect":
-        return await _connected(place, state, claims, tokens, now)
-    return await _admitted(place, state, claims, now)
+    match state.purpose:
+        case "connect":
+            return await _connected(place, state, claims, tokens, now)
+        case "presence":
+            return await _added(place, state, claims, tokens, now)
+        case _:
+            return await _admitted(place, state, claims, now)
 
 
 async def admin_consent_url(
@@ -214,10 +226,29 @@ async def _connected(
         return SESSION_ENDED
     if not tokens.refresh_token:
         return NO_REFRESH_TOKEN
-    await adopt_account(place, claims, tokens, now)
+    account = await adopt_account(place, claims, tokens, now)
     await SessionStore(place.tables, place.id).end(state.session_id)
     basis: Basis = "role" if _role(claims) == "admin" else "account"
-    return await _session(place, state, claims, ("admin", basis), now)
+    done = await _session(place, state, claims, ("admin", basis), now)
+    return msgspec.structs.replace(done, account=account)
+
+
+async def _added(
+    place: Place, state: _State, claims: Claims, tokens: Tokens, now: datetime.datetime
+) -> Completed | Failed:
+    """Make the account a further one. Who began it goes on as before: to add an account is not to be it."""
+    session = await _session_of(place, state, now)
+    if session is None or session.role != "admin":
+        return SESSION_ENDED
+    if not tokens.refresh_token:
+        return NO_REFRESH_TOKEN
+    if PRESENCE not in granted(tokens):
+        return WITHOUT_PRESENCE
+    authorization = await read_account(place)
+    if authorization is not None and authorization.object_id == claims.oid:
+        return NOT_ADDED
+    account = await adopt_further(place, claims, tokens, now)
+    return Completed("presence", state.return_to, session, "", account)
 
 
 async def _admitted(place: Place, state: _State, claims: Claims, now: datetime.datetime) -> Completed | Failed:
@@ -229,6 +260,8 @@ async def _admitted(place: Place, state: _State, claims: Claims, now: datetime.d
         account, _ = await store.account()
         if account is not None and account.key == claims.account:
             role, basis = "admin", "account"
+    if role is None and state.purpose == "person":
+        role, basis = "person", "tenant"
     if role is None:
         return msgspec.structs.replace(NO_ROLE, who=f"{_name(claims)} ({claims.account})")
     if state.session_id:
@@ -237,11 +270,11 @@ async def _admitted(place: Place, state: _State, claims: Claims, now: datetime.d
 
 
 async def _session(
-    place: Place, state: _State, claims: Claims, granted: tuple[Role, Basis], now: datetime.datetime
+    place: Place, state: _State, claims: Claims, ground: tuple[Role, Basis], now: datetime.datetime
 ) -> Completed:
-    role, basis = granted
+    role, basis = ground
     session, cookie = await start_session(place, _name(claims), claims.account, role, now, basis=basis)
-    purpose: Purpose = "connect" if state.purpose == "connect" else "console"
+    purpose: Purpose = "console" if state.purpose == "consent" else state.purpose
     return Completed(purpose, state.return_to, session, cookie)
 
 
@@ -259,6 +292,16 @@ async def _blamed(place: Place, state: _State, failed: Failed, now: datetime.dat
 
 async def _session_of(place: Place, state: _State, now: datetime.datetime) -> Session | None:
     return await find_session(place, state.session_id, now) if state.session_id else None
+
+
+def _scopes(purpose: Purpose, settings: Settings) -> Sequence[str]:
+    match purpose:
+        case "connect":
+            return delegated_scopes(settings)
+        case "presence":
+            return FURTHER_SCOPES
+        case "console" | "person":
+            return (SIGN_IN,)
 
 
 def _name(claims: Claims) -> str:

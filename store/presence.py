@@ -37,13 +37,24 @@ class Teams(msgspec.Struct, frozen=True):
     activity: str = ""
 
 
+type Chooser = Literal["", "administrator", "person"]
+
+
 class Preference(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a user decided for himself."""
+    """What was decided about one user, by himself or by an administrator. The later decision counts."""
 
     follows: bool | None = None
-    """``None``: nothing, and the administrator's rule counts."""
+    """``None``: nothing, and the rules count."""
     map: dict[str, PresenceChoice] = {}
-    """By the names of ``store.document.PresenceMap``; what is missing is as the administrator has it."""
+    """By the names of ``store.document.PresenceMap``; what is missing is as the rules have it."""
+    set_by: Chooser = ""
+    set_at: str = ""
+    """RFC 3339, UTC."""
+
+    @property
+    def is_default(self) -> bool:
+        """Nothing is decided, whoever decided that."""
+        return self.follows is None and not self.map
 
 
 class UserPresence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -52,8 +63,13 @@ class UserPresence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     object_id: str
     pbx_id: int | None = None
     number: str = ""
+    name: str = ""
+    """For people who read lists, like the next one."""
+    user_principal_name: str = ""
+    in_scope: bool = False
+    """The rules are about the user, whatever was decided about him."""
     is_followed: bool = False
-    """In the scope of the rules and not declined; otherwise only the preference is kept."""
+    """The rules and the preference together; otherwise only the preference is kept."""
     preference: Preference = Preference()
     teams: Teams = Teams()
     sequence: str = ""
@@ -88,8 +104,13 @@ class Clock(msgspec.Struct, frozen=True, omit_defaults=True):
     polled_at: str = ""
     swept_at: str = ""
     """All users were polled, and whom the rules are about was found out."""
+    rules: str = ""
+    """A digest of the rules of that sweep: other rules ask for another one at once."""
     last_error: str = ""
-    """Why presence does not work at the moment, for people; empty when it does."""
+    """Why Graph cannot be asked at the moment, for people; empty when it can."""
+    failing_since: str = ""
+    refused: int = 0
+    """Notifications that were not believed, since presence was switched on."""
 
 
 class PresenceSubscription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -98,6 +119,8 @@ class PresenceSubscription(msgspec.Struct, frozen=True, kw_only=True, omit_defau
 
     account: str
     """Whose it is, among the accounts of the connection; each may have one subscription for each application."""
+    mark: str = ""
+    """Who is behind the account, and since when: another sign-in is worth another try."""
     state: State = "gone"
     id: str = ""
     client_state: str = ""
@@ -113,6 +136,8 @@ class PresenceSubscription(msgspec.Struct, frozen=True, kw_only=True, omit_defau
     earlier_certificate_id: str = ""
     """Notifications that are under way may still be encrypted for it."""
     expires_at: str = ""
+    since: str = ""
+    """When it was made: what happened before was not announced."""
     made_at: str = ""
     """When it was made or renewed."""
     last_error: str = ""
@@ -130,6 +155,54 @@ class PresenceSubscription(msgspec.Struct, frozen=True, kw_only=True, omit_defau
     def covers(self, now: str) -> bool:
         """Whether its users are announced at ``now`` (RFC 3339, UTC)."""
         return self.state in {"live", "renew"} and self.expires_at > now
+
+
+class Announcer(msgspec.Struct, frozen=True, kw_only=True):
+    """The subscription of one account, as it is shown."""
+
+    account: str
+    """``authorization``, or the object id of a further account."""
+    state: State
+    users: int
+    """Whose changes it announces."""
+    expires_at: str
+    rich: bool
+    """Whether the presence comes with the notification; otherwise it is read after it."""
+    last_error: str
+
+
+class Delay(msgspec.Struct, frozen=True):
+    """From hearing of a change to the PBX having confirmed it, in milliseconds; ``None`` without a change."""
+
+    p50: int | None = None
+    p95: int | None = None
+    changes: int = 0
+    """Users whose extension was written in the last hour; of each the last change counts."""
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """How presence does, as ``GET /api/status`` and the console show it."""
+
+    enabled: bool
+    users: int = 0
+    """Who is followed."""
+    covered: int = 0
+    """Of those, whose changes Graph announces."""
+    polled: int = 0
+    """Of those, who is asked about instead."""
+    pending: int = 0
+    """Of those, whose extension is still to be written."""
+    last_notification: str | None = None
+    """The last one that said something new (RFC 3339, UTC)."""
+    last_poll: str | None = None
+    delay_ms: Delay = Delay()
+    lost: int = 0
+    """Users whose present state was found by asking, although it should have been announced minutes ago."""
+    refused: int = 0
+    """Notifications that were not believed, since presence was switched on."""
+    accounts: list[Announcer] = []
+    last_error: str = ""
+    """Why Graph cannot be asked about presence; empty when it can."""
 
 
 class KeptSubscription(msgspec.Struct, frozen=True):
@@ -216,6 +289,10 @@ class PresenceStore:
         except (AlreadyExists, Changed):
             return False
         return True
+
+    async def forget_clock(self) -> None:
+        """Have presence begin anew, as when it is switched on for the first time."""
+        await self._tables.delete(TABLE, self._clocks, CLOCK)
 
     async def subscriptions(self) -> dict[str, KeptSubscription]:
         """The subscriptions by account; one request."""

@@ -4,7 +4,7 @@ A secret's value goes from here straight to the gateway that needs it; it is nev
 """
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NewType, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from azure.keyvault.secrets.aio import SecretClient
 
 type SecretName = Literal["entra-client-secret", "entra-client-certificate", "pbx-client-secret", "pbx-webhook-secret"]
-type InternalName = Literal["session-key", "authorization-refresh-token", "presence-certificate"]
+PresenceToken = NewType("PresenceToken", str)
+"""The name of the refresh token of a further account; ``presence_token`` makes it."""
+type InternalName = Literal["session-key", "authorization-refresh-token", "presence-certificate"] | PresenceToken
 """Secrets that the bridge makes or is given by Entra; nobody types them in."""
 SECRET_NAMES: tuple[SecretName, ...] = (
     "entra-client-secret",
@@ -39,6 +41,11 @@ SECRET_NAMES: tuple[SecretName, ...] = (
 MAX_BYTES = 25_600
 """Key Vault's limit for one secret (https://learn.microsoft.com/azure/key-vault/secrets/about-secrets)."""
 PLACE = "the Key Vault"
+
+
+def presence_token(object_id: str) -> PresenceToken:
+    """Where the refresh token of the further account with this object id is kept."""
+    return PresenceToken(f"presence-refresh-token-{object_id.lower()}")
 
 
 def certificate_fault(pem: str) -> str:

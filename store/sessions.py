@@ -1,4 +1,4 @@
-"""Who is signed in: the console's sessions, the authorization account, and what keeps sign-ins from being repeated."""
+"""Who is signed in: people's sessions, the accounts of a connection, and what keeps sign-ins from being repeated."""
 
 import datetime
 import secrets
@@ -8,17 +8,21 @@ from typing import Literal
 import msgspec
 
 from store.errors import AlreadyExists, Changed, InvalidRecord
+from store.secrets import SecretStore, presence_token
 from store.tables import Row, Tables, Value, long_text
 
 TABLE = "sessions"
 ACCOUNT = "account"
 SESSIONS = ("s-", "s.")
 """Between these two lie the keys of all sessions."""
+FURTHER = ("p-", "p.")
+"""And between these those of all further accounts."""
 SWEPT = 20
 """So many old records somebody who signs in takes away at most: who leaves a mass of them makes nobody else wait."""
 
-type Role = Literal["admin", "reader"]
-type Basis = Literal["role", "account", "setup-key"]
+type Role = Literal["admin", "reader", "person"]
+"""Each may do what the one behind it may; a person sees pages about himself and nothing of the console."""
+type Basis = Literal["role", "account", "setup-key", "tenant"]
 
 
 class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,14 +34,16 @@ class SessionRecord(msgspec.Struct, frozen=True, kw_only=True):
     """``{tenant id}:{object id}``, or ``setup-key``."""
     role: Role
     basis: Basis
-    """What the role rests on: an app role in Entra, being the authorization account, or the setup key."""
+    """What the role rests on: an app role in Entra, being the authorization account, the setup key, or belonging to the
+    tenant, which is enough for a person."""
     csrf: str
     started_at: str
     ends_at: str
 
 
 class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """The authorization account. Its refresh token is in the Key Vault, as the version that is named here."""
+    """The authorization account, or a further one. Its refresh token is in the Key Vault, as the version that is named
+    here."""
 
     tenant_id: str
     object_id: str
@@ -56,7 +62,8 @@ class AccountRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionStore:
-    """The sessions and the authorization account of one connection."""
+    """The sessions and the accounts of one connection. Of the accounts, ``further`` is the object id of a further one;
+    empty, it stands for the authorization account."""
 
     def __init__(self, tables: Tables, connection: str) -> None:
         self._tables = tables
@@ -96,28 +103,44 @@ class SessionStore:
         low, high = SESSIONS
         return self._tables.query(TABLE, self._connection, low=low, high=high)
 
-    async def account(self) -> tuple[AccountRecord | None, str]:
-        """The authorization account and its ETag."""
-        row = await self._tables.get(TABLE, self._connection, ACCOUNT)
+    async def account(self, further: str = "") -> tuple[AccountRecord | None, str]:
+        """An account and its ETag."""
+        row = await self._tables.get(TABLE, self._connection, _account_key(further))
         return (None, "") if row is None else (_decoded(row, AccountRecord), row.etag)
 
-    async def save_account(self, account: AccountRecord) -> None:
-        """Put an account in the place of whichever is there."""
-        await self._tables.upsert(TABLE, self._account_row(account))
+    async def further_accounts(self) -> list[AccountRecord]:
+        """The further accounts by object id."""
+        low, high = FURTHER
+        rows = self._tables.query(TABLE, self._connection, low=low, high=high)
+        return [_decoded(row, AccountRecord) async for row in rows]
 
-    async def replace_account(self, account: AccountRecord, etag: str) -> bool:
+    async def save_account(self, account: AccountRecord, further: str = "") -> None:
+        """Put an account in the place of whichever is there."""
+        await self._tables.upsert(TABLE, self._account_row(account, further))
+
+    async def replace_account(self, account: AccountRecord, etag: str, further: str = "") -> bool:
         """Replace the account that was read with ``etag``; ``False`` when somebody else changed it since."""
         try:
-            await self._tables.replace(TABLE, self._account_row(account), etag)
+            await self._tables.replace(TABLE, self._account_row(account, further), etag)
         except Changed:
             return False
         return True
 
-    async def forget_account(self) -> None:
-        await self._tables.delete(TABLE, self._connection, ACCOUNT)
+    async def forget_account(self, further: str = "") -> None:
+        await self._tables.delete(TABLE, self._connection, _account_key(further))
 
-    def _account_row(self, account: AccountRecord) -> Row:
-        return Row(self._connection, ACCOUNT, _columns(account))
+    def _account_row(self, account: AccountRecord, further: str) -> Row:
+        return Row(self._connection, _account_key(further), _columns(account))
+
+
+async def forget_accounts(sessions: SessionStore, secrets: SecretStore) -> None:
+    """Forget the authorization account and all further ones, with their tokens. What was interrupted can be repeated:
+    a record goes after the token that it leads to."""
+    for one in await sessions.further_accounts():
+        await secrets.delete(presence_token(one.object_id))
+        await sessions.forget_account(one.object_id)
+    await secrets.delete("authorization-refresh-token")
+    await sessions.forget_account()
 
 
 class UsedStates:
@@ -178,6 +201,10 @@ class AttemptStore:
         """Forget some of the attempts before ``begin``."""
         async for row in self._tables.query(TABLE, self._partition, high=_stamp(begin), top=SWEPT):
             await self._tables.delete(TABLE, row.partition, row.key)
+
+
+def _account_key(further: str) -> str:
+    return f"p-{further.lower()}" if further else ACCOUNT
 
 
 def _stamp(moment: datetime.datetime) -> str:

@@ -16,13 +16,15 @@ import msgspec
 import graph.errors
 from store.document import Settings
 from store.errors import AccessDenied, Changed, Misconfigured, StoreError
+from store.health import Health
 from store.links import Kind, Link
+from store.presence import Figures
 from store.runs import FINISHED, Outcome, Run
 from store.secrets import MAX_BYTES, SECRET_NAMES, certificate_fault
-from store.sessions import SessionStore
+from store.sessions import SessionStore, forget_accounts
 from store.validation import GUID, InvalidSettings, Problem, parse_settings
 from sync import lifecycle
-from sync.connection import Connection
+from sync.connection import FURTHER_SIGN_IN_NEEDED, SIGN_IN_NEEDED, Connection
 from sync.history import items_page
 from sync.lifecycle import Started
 from sync.messages import Message
@@ -37,7 +39,7 @@ from sync.service import (
     request_run,
     save_if_matching,
 )
-from sync.status import State, read_status
+from sync.status import NO_PRESENCE, State, read_status
 
 log = logging.getLogger("sync")
 
@@ -195,8 +197,11 @@ async def answered(work: Callable[[], Awaitable[Reply]]) -> Reply:
         return problem(500, "Internal error", "A fault of the bridge itself; its log has the details.")
 
 
-async def get_status(connection: Connection, now: datetime.datetime) -> Reply:
-    return _json(await read_status(connection, now))
+async def get_status(
+    connection: Connection, now: datetime.datetime, presence: Callable[[], Awaitable[Figures]] | None = None
+) -> Reply:
+    """``presence`` answers the figures of the room that knows them."""
+    return _json(await read_status(connection, now, NO_PRESENCE if presence is None else await presence()))
 
 
 async def get_settings(connection: Connection) -> Reply:
@@ -220,11 +225,16 @@ async def put_settings(connection: Connection, ask: Ask, now: datetime.datetime)
 
 
 async def _forget_people(connection: Connection) -> None:
-    """The connection is to another tenant: whom the former one let in is out, and its authorization account is gone."""
+    """The connection is to another tenant: whom the former one let in is out, and its accounts are gone."""
     sessions = SessionStore(connection.tables, connection.id)
-    await sessions.forget_account()
-    await connection.secrets.delete("authorization-refresh-token")
+    await forget_accounts(sessions, connection.secrets)
     await sessions.end_all(lambda session: session.basis == "setup-key")
+
+    def change(health: Health) -> Health:
+        left = [reason for reason in health.reasons if reason.code not in {SIGN_IN_NEEDED, FURTHER_SIGN_IN_NEEDED}]
+        return msgspec.structs.replace(health, reasons=left)
+
+    await connection.health.update(change)
 
 
 async def post_sync(connection: Connection, ask: Ask, now: datetime.datetime) -> Reply:

@@ -22,6 +22,7 @@ from store.leases import Lease
 from store.links import Kind, Link, LinkStore
 from store.runs import Outcome, RunItem
 from sync.plan import Held, Operation, Plan
+from sync.sharing import Sharing
 
 CHUNK = 100
 """One transaction of links and one of items for each chunk; Table Storage takes 100 operations a transaction."""
@@ -117,6 +118,7 @@ class Applier:
         lease: Lease,
         book: IntentBook,
         record: Recorder,
+        sharing: Sharing,
         concurrency: int,
         pace: float,
         deadline: float,
@@ -128,6 +130,7 @@ class Applier:
         self._lease = lease
         self._book = book
         self._record = record
+        self._sharing = sharing
         self._limit = asyncio.Semaphore(concurrency)
         self._chunk = max(10, min(CHUNK, int(pace * CHUNK_SECONDS)))
         self._deadline = deadline
@@ -181,6 +184,7 @@ class Applier:
         self._book.settle(self._writer.kind, unsent)
 
     async def _apply_chunk(self, chunk: Sequence[Operation], held: Held) -> list[Done]:
+        await self._sharing.look()
         self._lease.check()
         self._sent += 1
         await self._writer.look([each for each in chunk if each.object_id not in held.object_ids])

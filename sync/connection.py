@@ -4,7 +4,7 @@ import asyncio
 import base64
 import datetime
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -40,10 +40,20 @@ GROUPS_UNAVAILABLE = "groups_unavailable"
 """The reason for attention where the firmware has no extension groups."""
 SIGN_IN_NEEDED = "sign_in_needed"
 """The reason for attention while Entra does not accept the authorization account's token any more."""
+FURTHER_SIGN_IN_NEEDED = "presence_sign_in_needed"
+"""The same about further accounts, in whose names presence is announced."""
 REMOVAL_INCOMPLETE = "removal_incomplete"
 """The reason for attention while the PBX does not delete what an administrator wants deleted."""
+STANDING = frozenset({REMOVAL_INCOMPLETE, GROUPS_UNAVAILABLE, SIGN_IN_NEEDED})
+OF_PRESENCE = "presence_"
+"""How the codes of what keeps presence from working begin."""
 ATTENTION_AFTER = 3
 """So many failures in a row that pass by themselves, and an administrator is told all the same."""
+
+
+type Parting = Callable[["Connection"], Awaitable[list[str]]]
+"""Ends elsewhere what other rooms began for a connection, before it is forgotten; answers what could not be ended, for
+people."""
 
 
 class Connection:
@@ -60,6 +70,7 @@ class Connection:
         self.groups = GroupStore(tables, connection_id)
         self.leases = LeaseStore(tables, connection_id)
         self.secrets = SecretStore(environment, connection_id)
+        self.parting: Parting | None = None
 
     def links(self, kind: Kind) -> LinkStore:
         return LinkStore(self.tables, self.id, kind)
@@ -227,8 +238,9 @@ def _proof_name(settings: Settings) -> SecretName:
 
 def is_standing(code: str) -> bool:
     """Whether a reason stays although runs work: it waits for a decision, for the PBX to delete something, for a
-    firmware that can do what is wanted, or for somebody to sign in."""
-    return code.endswith("deletions_held") or code in {REMOVAL_INCOMPLETE, GROUPS_UNAVAILABLE, SIGN_IN_NEEDED}
+    firmware that can do what is wanted, for somebody to sign in, or it is about presence, which no run looks at."""
+    is_of_others = code.startswith(OF_PRESENCE)
+    return code.endswith("deletions_held") or is_of_others or code in STANDING
 
 
 def later(removal: Removal, now: datetime.datetime) -> Removal:

@@ -19,6 +19,8 @@ async def carry_out(connection: Connection, message: Message, now: Callable[[], 
             return await pbx_events.look(connection, now())
         case "run":
             return await service.execute(connection, message.run, now)
+        case "presence":
+            return []  # another room's
 
 
 async def due(connection: Connection, now: datetime.datetime) -> list[Message]:

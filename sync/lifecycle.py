@@ -77,7 +77,7 @@ async def disable(connection: Connection, what: Sequence[Kind], now: datetime.da
 
     await connection.health.update(change)
     await _stop(connection, ALL)
-    return await _remove(connection, what, "disable", now)
+    return await _with_presence(connection, await _remove(connection, what, "disable", now))
 
 
 async def resume(connection: Connection, kind: Kind, now: datetime.datetime) -> Started:
@@ -110,7 +110,7 @@ async def enable(connection: Connection, now: datetime.datetime) -> Started:
 
     after = await connection.health.update(change)
     await _stop(connection, [kind for kind in ALL if kind not in after.paused], task="remove")
-    return await _start(connection, "enable", ALL, now)
+    return await _with_presence(connection, await _start(connection, "enable", ALL, now))
 
 
 async def disconnect(connection: Connection, what: Sequence[Kind], now: datetime.datetime) -> Started:
@@ -156,6 +156,14 @@ async def due(connection: Connection, now: datetime.datetime) -> list[Message]:
         return []  # a run that was killed is queued again by itself
     _, message = await request_run(connection, now, started_by=removal.asked_by, what=removal.what, task="remove")
     return [message]
+
+
+async def _with_presence(connection: Connection, started: Started) -> Started:
+    """Presence ends and begins with the integration."""
+    if not (await connection.settings.load()).settings.presence.enabled:
+        return started
+    told = Message(connection.id, task="presence")
+    return msgspec.structs.replace(started, messages=[*started.messages, told])
 
 
 def _check_alive(health: Health) -> None:

@@ -4,7 +4,8 @@ from typing import Literal
 
 import msgspec
 
-type Task = Literal["run", "subscriptions", "pbx_events"]
+type Task = Literal["run", "subscriptions", "pbx_events", "presence"]
+"""``presence``: the rules for it or the state of the connection changed, which the presence room looks at."""
 
 
 class Message(msgspec.Struct, frozen=True):

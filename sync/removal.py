@@ -18,6 +18,7 @@ from store.leases import Lease
 from store.links import Kind, Link
 from store.runs import Run, RunItem
 from store.secrets import SECRET_NAMES, InternalName, SecretName
+from store.sessions import SessionStore, forget_accounts
 from store.tokens import TokenStore
 from sync import subscriptions
 from sync.applying import CHUNK, Applied, Applier, IntentBook, decode_intents, pbx_id_of, planned_item
@@ -28,6 +29,7 @@ from sync.intents import settle
 from sync.journal import Journal, summary
 from sync.numbers import Numbers
 from sync.plan import Extension, Held, Operation, Plan
+from sync.sharing import Sharing
 from sync.stage import HELD
 from sync.user_writes import UserWriter
 
@@ -35,10 +37,9 @@ ORDER: tuple[Kind, ...] = ("groups", "users")
 """The PBX takes no extension group without members, so groups go before the extensions in them."""
 SECRETS: tuple[SecretName | InternalName, ...] = (
     *SECRET_NAMES,
-    "authorization-refresh-token",
     "presence-certificate",
 )
-"""What ends with the connection; the refresh token is that of the authorization account."""
+"""What ends with the connection, beside the refresh tokens of its accounts."""
 WORDS = {
     "pause": "The synchronization was paused, and what was synced is to be deleted.",
     "disable": "The integration was disabled, and what was synced is to be deleted.",
@@ -144,6 +145,7 @@ class Deletions:
             lease=lease,
             book=self._book,
             record=self._journal.record,
+            sharing=Sharing(self._pbx, self._connection.leases),
             concurrency=self._pbx.concurrency,
             pace=self._settings.pbx.max_writes_per_second,
             deadline=deadline,
@@ -325,7 +327,10 @@ async def _forget(connection: Connection, settings: Settings, book: IntentBook) 
     """Forget the connection, except its runs. The memory goes last: as long as it is there, an interrupted
     disconnection is continued. Answers what could not be ended elsewhere, for people."""
     troubles = await subscriptions.remove_all(connection, settings)
+    if connection.parting is not None:
+        troubles += await connection.parting(connection)
     await _sign_out(connection, settings)
+    await forget_accounts(SessionStore(connection.tables, connection.id), connection.secrets)
     for name in SECRETS:
         await connection.secrets.delete(name)
     for kind in ORDER:

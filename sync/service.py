@@ -18,7 +18,7 @@ from store.runs import FINISHED, Fault, Run, run_id
 from store.secrets import Secret, SecretName
 from store.settings import Stored
 from store.tables import Tables, open_tables
-from sync.connection import Connection, needed_secrets
+from sync.connection import Connection, Parting, needed_secrets
 from sync.messages import Message
 from sync.running import LEASE_NAME, Execution, active_kinds, enabled_kinds
 from sync.schedule import next_due
@@ -62,18 +62,22 @@ class Bridge:
         environment: Environment | None = None,
         tables: Tables | None = None,
         now: Callable[[], datetime.datetime] = lambda: datetime.datetime.now(datetime.UTC),
+        parting: Parting | None = None,
     ) -> None:
         trust_private_authority()
         logging.getLogger("azure").setLevel(logging.WARNING)  # its INFO lines are a record for each request
         self.environment = environment or read_environment()
         self._tables = tables or open_tables(self.environment)
         self._connections: dict[str, Connection] = {}
+        self._parting = parting
         self.now = now
 
     def connection(self, connection_id: str = "default") -> Connection:
         """The connection with this id; there is one today, ``default``."""
         if connection_id not in self._connections:
-            self._connections[connection_id] = Connection(connection_id, self.environment, self._tables)
+            made = Connection(connection_id, self.environment, self._tables)
+            made.parting = self._parting
+            self._connections[connection_id] = made
         return self._connections[connection_id]
 
     async def close(self) -> None:
@@ -146,19 +150,21 @@ async def save_settings(
     connection: Connection, settings: Settings, base: Stored, now: datetime.datetime
 ) -> tuple[Stored, list[Message]]:
     """Save the document; the save that enables users or groups starts an initial run at once, if all it needs is
-    there. ``Conflict`` when it changes what is read-only."""
+    there, and other rules for presence are looked at at once. ``Conflict`` when it changes what is read-only."""
     await _check_changeable(connection, base.settings, settings)
     stored = await connection.settings.save(settings, base)
+    is_news = settings.presence != base.settings.presence
+    others = [Message(connection.id, task="presence")] if is_news else []
     was_enabled = enabled_kinds(base.settings)
     if all(kind in was_enabled for kind in enabled_kinds(settings)):
-        return stored, []
+        return stored, others
     stamp = now.isoformat(timespec="seconds")
 
     def pending(health: Health) -> Health:
         return msgspec.structs.replace(health, initial_pending=True, last_scheduled=stamp)
 
     await connection.health.update(pending)
-    return stored, await start_pending(connection, settings, now)
+    return stored, [*await start_pending(connection, settings, now), *others]
 
 
 async def _check_changeable(connection: Connection, before: Settings, after: Settings) -> None:

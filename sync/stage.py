@@ -21,6 +21,7 @@ from sync.connection import Connection
 from sync.guard import check
 from sync.journal import Journal
 from sync.plan import Held, Operation, Plan
+from sync.sharing import Sharing
 from sync.tenant_groups import TenantGroups
 
 RETRY_LIMIT = 2000
@@ -122,6 +123,7 @@ class Stage(ABC):
             lease=lease,
             book=context.book,
             record=context.journal.record,
+            sharing=Sharing(context.pbx, context.connection.leases),
             concurrency=context.pbx.concurrency,
             pace=context.settings.pbx.max_writes_per_second,
             deadline=context.deadline,

@@ -10,6 +10,7 @@ from store.document import Settings
 from store.errors import StoreError
 from store.health import Health, Reason
 from store.links import Kind
+from store.presence import Figures
 from store.runs import Run
 from store.secrets import SecretName
 from sync.connection import REMOVAL_INCOMPLETE, Connection
@@ -18,6 +19,8 @@ from sync.running import active_kinds
 from sync.service import EXPIRY_DAYS, missing_secrets, next_run_at
 from sync.stage import HELD
 from sync.subscriptions import View, overview, unreachable
+
+NO_PRESENCE = Figures(enabled=False)
 
 type State = Literal["not_connected", "connected", "paused", "disabled", "needs_attention"]
 
@@ -88,10 +91,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     secret_expiry: SecretExpiry | None
     pbx: PbxStatus
     capacity: CapacityStatus | None
+    presence: Figures = NO_PRESENCE
 
 
-async def read_status(connection: Connection, now: datetime.datetime) -> Status:
-    """Put the state together from what is stored; neither Graph nor the PBX is asked."""
+async def read_status(connection: Connection, now: datetime.datetime, presence: Figures = NO_PRESENCE) -> Status:
+    """Put the state together from what is stored; neither Graph nor the PBX is asked. ``presence`` comes from the room
+    that knows it."""
     settings = (await connection.settings.load()).settings
     missing, trouble = await _missing(connection, settings)
     health = await connection.health.load()
@@ -109,7 +114,8 @@ async def read_status(connection: Connection, now: datetime.datetime) -> Status:
         last_full_success=health.last_full_success,
         counts={"users": health.counts.get("users", 0), "groups": health.counts.get("groups", 0)},
         subscriptions=await overview(connection),
-        warnings=_warnings(connection, settings, health, now),
+        presence=presence,
+        warnings=[*_warnings(connection, settings, health, now), *_presence_warnings(presence)],
         secret_expiry=_expiry(health, now),
         pbx=_pbx(settings, health),
         capacity=_capacity(health),
@@ -123,6 +129,11 @@ def _warnings(connection: Connection, settings: Settings, health: Health, now: d
         days = "1 day" if expiry.days_left == 1 else f"{expiry.days_left} days"
         warnings.append(f"The credential of the Entra application expires on {expiry.at[:10]}, in {days}.")
     return warnings
+
+
+def _presence_warnings(presence: Figures) -> list[str]:
+    troubles = dict.fromkeys(one.last_error for one in presence.accounts if one.last_error)
+    return [f"Presence is polled, because its changes are not announced: {trouble}" for trouble in troubles]
 
 
 async def _missing(connection: Connection, settings: Settings) -> tuple[list[SecretName], list[Reason]]:

@@ -19,3 +19,11 @@ window.addEventListener("beforeunload", (event) => {
     event.preventDefault();
   }
 });
+
+// A part that keeps itself up to date says so when it cannot, and goes on trying.
+document.addEventListener("htmx:afterRequest", (event) => {
+  const stale = document.getElementById("stale");
+  if (stale !== null && event.detail.requestConfig.verb === "get") {
+    stale.hidden = event.detail.successful === true;
+  }
+});

@@ -1,17 +1,19 @@
 """The console in this process, before a world of its own: what a browser without scripts would do."""
 
 import datetime
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import msgspec
 
 from console.adapter import Answered, Received, respond
-from console.visit import place_of
+from console.rooms import place_of
 from local.sample import TENANT_ID
+from presence.messages import Update
 from sso.sessions import COOKIE, Session, open_session, start_session
 from store.audit import AuditStore, Entry
 from store.document import Settings
+from store.sessions import Role
 from sync.connection import Connection
 from sync.dispatch import carry_out
 from sync.messages import Message
@@ -25,17 +27,26 @@ HOSTILE = """<script>alert("1")</script>'"><img src=x onerror=alert(1)>{{7*7}}""
 """A name that is markup, in an attribute and between elements."""
 FORM = "application/x-www-form-urlencoded"
 
+NOBODIES: dict[Role, str] = {
+    "admin": "00000000-0000-4000-8000-000000000001",
+    "reader": "00000000-0000-4000-8000-000000000002",
+    "person": "00000000-0000-4000-8000-000000000003",
+}
+"""Object ids of people without an extension."""
+
 type Filled = dict[str, Any] | list[tuple[str, str]]
 
 
 class Site:
-    """One browser at the console. ``world`` is what is behind it; what was queued waits in ``queue``."""
+    """One browser at the console. ``world`` is what is behind it; what was queued waits in ``queue``
+    and ``updates``."""
 
     def __init__(self, world: World) -> None:
         self.world = world
         self.cookies: dict[str, str] = {}
         self.session: Session | None = None
         self.queue: list[Message] = []
+        self.updates: list[Update] = []
 
     async def open(self) -> None:
         """Deploy the bridge under the origin of the tests, with a setup key."""
@@ -52,9 +63,10 @@ class Site:
     def connection(self) -> Connection:
         return self.world.connection
 
-    async def sign_in(self, role: Literal["admin", "reader"] = "admin", name: str = "Ada Admin") -> Session:
-        """Begin a session as Microsoft's answer does, for a member of the tenant with this app role."""
-        account = f"{TENANT_ID}:00000000-0000-4000-8000-00000000000{1 if role == 'admin' else 2}"
+    async def sign_in(self, role: Role = "admin", name: str = "Ada Admin", person: str = "") -> Session:
+        """Begin a session as Microsoft's answer does, for a member of the tenant with this app role, or with none.
+        ``person`` is the object id; it counts on pages about oneself only."""
+        account = f"{TENANT_ID}:{person or NOBODIES[role]}"
         session, cookie = await start_session(place_of(self.connection), name, account, role, self.world.tell())
         self.cookies[COOKIE] = cookie
         self.session = session
@@ -128,6 +140,7 @@ class Site:
         answered = await respond(self.connection, received, self.world.tell())
         self._keep(answered)
         self.queue += answered.messages
+        self.updates += answered.updates
         page = Page(answered.status, path, answered.headers, answered.body)
         if follow and page.status == 303 and page.location.startswith("/"):
             return await self._load("GET", page.location, b"", {}, follow=True)

@@ -8,7 +8,7 @@ import pytest
 from starlette.requests import cookie_parser
 
 from console.adapter import Received, _meant, respond
-from console.visit import place_of
+from console.rooms import place_of
 from local.sample import CLIENT_SECRET, TENANT_ID
 from sso.account import read_account
 from sso.sessions import COOKIE, start_session
@@ -144,6 +144,7 @@ async def kept_account(site: Site, tenant_id: str, person: str) -> None:
         name="Olga",
         user_principal_name="olga@contoso.example",
         signed_in_at=site.world.tell().isoformat(),
+        scopes=["User.Read"],
         token_version="1",
     )
     await SessionStore(site.connection.tables, site.connection.id).save_account(record)

@@ -6,15 +6,17 @@ from typing import Any
 import msgspec
 import pytest
 
-from console.visit import place_of
+from console.rooms import place_of
 from local.emulator import Fault
+from local.microsoft.registration import Consent
 from local.microsoft.sign_in_content import PlannedError
 from local.sample import CLIENT_ID, CLIENT_SECRET, EXPIRED_CLIENT_SECRET, TENANT_ID
-from sso.account import read_account
+from sso.account import further_accounts, read_account
 from sso.sessions import COOKIE
 from sso.signin import STATE_COOKIE
 from store.errors import SecretMissing
 from store.secrets import SecretName
+from store.sessions import SessionStore
 from tests.console.page import Form, Page
 from tests.console.rules import stored
 from tests.console.signing_in import CALLBACK, ENTRA, at_microsoft, registered, with_microsoft, with_setup_key
@@ -402,3 +404,148 @@ async def test_entra_that_does_not_answer_is_shown_and_the_page_stays_usable(sit
     page = await site.get("/connect")
     assert page.status == 200
     assert "Does not work" in card(page, "microsoft")
+
+
+# Further accounts for presence
+
+
+async def adding(site: Site, person: str) -> Page:
+    """Have an account added, on the page and at Microsoft."""
+    page = await site.get("/connect")
+    sent_away = await site.press(step_of(page, "presence"), follow=False)
+    form = await at_microsoft(site, sent_away, person, administrators=[person])
+    return await site.post(CALLBACK, form, **ENTRA)
+
+
+@pytest.fixture
+async def office(site: Site) -> Site:
+    """A connection with presence, and an administrator at it."""
+    await site.world.secrets()
+    await stored(site, "presence", enabled=True)
+    registered(site)
+    await site.sign_in()
+    return site
+
+
+async def test_an_account_is_added_and_who_added_it_stays_signed_in(office: Site) -> None:
+    session = office.cookies[COOKIE]
+    page = await adding(office, office.world.person("Noor Bakker"))
+    assert (page.status, page.path) == (200, "/connect?done=presence-account-added")
+    assert page.notices[0] == "The account was added. You are still signed in as yourself."
+    assert page.root.one("form", class_="who").text.startswith("Ada Admin")
+    assert office.cookies[COOKIE] == session
+    assert STATE_COOKIE not in office.cookies
+    [row] = page.root.one("section", id="presence").one("tbody").all("tr")
+    assert row.text.startswith("Noor Bakker noor.bakker@contoso.example Works")
+    [entry] = await office.trail()
+    assert (entry.who, entry.action) == ("Ada Admin", "presence_account.added")
+    assert entry.object == "Noor Bakker (noor.bakker@contoso.example)"
+    assert await read_account(place_of(office.connection)) is None
+
+
+async def test_an_added_account_can_be_removed(office: Site) -> None:
+    page = await adding(office, office.world.person("Noor Bakker"))
+    page = await office.press(page.form_with("Remove"))
+    assert page.notices[0].startswith("The account was removed.")
+    assert page.root.one("section", id="presence").all("tbody") == []
+    assert await further_accounts(place_of(office.connection)) == []
+    assert (await office.trail())[0].action == "presence_account.removed"
+    assert (await office.trail())[0].object == "Noor Bakker (noor.bakker@contoso.example)"
+
+
+@pytest.mark.parametrize("account", ["", OTHER, "authorization", HOSTILE])
+async def test_only_an_account_that_is_there_is_removed(office: Site, account: str) -> None:
+    await adding(office, office.world.person("Noor Bakker"))
+    page = await office.post("/connect", {"step": "remove", "account": account})
+    assert (page.status, page.heading) == (404, "No such account")
+    assert len(await further_accounts(place_of(office.connection))) == 1
+    assert "presence_account.removed" not in [entry.action for entry in await office.trail()]
+
+
+async def test_the_authorization_account_is_not_added(office: Site) -> None:
+    person = office.world.person("Noor Bakker")
+    await at_microsoft_for_account(office, person)
+    page = await adding(office, person)
+    assert (page.status, page.heading) == (400, "This is the authorization account")
+    assert page.links["Back to connecting"] == "/connect"
+    assert await further_accounts(place_of(office.connection)) == []
+
+
+async def at_microsoft_for_account(site: Site, person: str) -> None:
+    """Make somebody the authorization account, with everything that the rules need."""
+    sent_away = await site.press(step_of(await site.get("/connect"), "account"), follow=False)
+    form = await at_microsoft(site, sent_away, person, administrators=[person])
+    assert (await site.post(CALLBACK, form, **ENTRA)).path == "/connect?done=connected"
+
+
+async def test_an_account_that_has_to_sign_in_again_is_marked_with_the_reason(office: Site) -> None:
+    person = office.world.person("Noor Bakker")
+    await adding(office, person)
+    store = SessionStore(office.connection.tables, office.connection.id)
+    record, _ = await store.account(person)
+    assert record is not None
+    ended = msgspec.structs.replace(record, name=HOSTILE, state="needs_sign_in", reason=f"It was revoked. {HOSTILE}")
+    await store.save_account(ended, person)
+    page = await office.get("/connect")
+    [row] = page.root.one("section", id="presence").one("tbody").all("tr")
+    assert row.all("td")[0].text.startswith("Has to sign in again It was revoked.")
+    assert "<script>alert" not in page.html
+    page = await adding(office, person)
+    assert "Works" in card(page, "presence")
+
+
+async def test_without_presence_there_is_no_such_list_unless_accounts_are_left(office: Site) -> None:
+    await adding(office, office.world.person("Noor Bakker"))
+    await stored(office, "presence", enabled=False)
+    page = await office.get("/connect")
+    assert page.form_with("Remove")
+    assert not [form for form in page.forms if "Add another account for presence" in form.buttons]
+    answer = await office.post("/connect", {"step": "presence"})
+    assert (answer.status, answer.heading) == (409, "Not possible now")
+    page = await office.press(page.form_with("Remove"))
+    assert page.root.all("section", id="presence") == []
+
+
+async def test_while_disabled_accounts_are_neither_added_nor_removed(office: Site) -> None:
+    person = office.world.person("Noor Bakker")
+    await adding(office, person)
+    await office.connection.health.update(lambda health: msgspec.structs.replace(health, disabled=True))
+    page = await office.get("/connect")
+    assert [form.buttons for form in page.forms if form["step"] in {"presence", "remove"}] == [
+        [],
+        [],
+    ]
+    for fields in ({"step": "presence"}, {"step": "remove", "account": person}):
+        assert (await office.post("/connect", fields)).status == 409
+    assert len(await further_accounts(place_of(office.connection))) == 1
+
+
+async def test_removing_needs_the_token_of_the_session_and_an_administrator(office: Site) -> None:
+    person = office.world.person("Noor Bakker")
+    await adding(office, person)
+    fields = {"step": "remove", "account": person}
+    assert (await office.post("/connect", {**fields, "csrf": None})).status == 403
+    for role in ("reader", "person"):
+        await office.sign_in(role)
+        assert (await office.post("/connect", fields)).status == 403
+    assert len(await further_accounts(place_of(office.connection))) == 1
+
+
+async def test_presence_that_is_switched_on_later_shows_what_the_account_lacks_and_mends_it(site: Site) -> None:
+    await site.world.secrets()
+    app = registered(site)
+    app.consent = Consent(organization=["openid", "profile", "offline_access", "User.Read"])
+    await site.sign_in()
+    person = site.world.person("Noor Bakker")
+    await at_microsoft_for_account(site, person)
+    assert "Done" in (await site.get("/connect")).root.one("section", id="account").one("h2").text
+    await stored(site, "presence", enabled=True)
+    page = await site.get("/connect")
+    assert "Sign in again" in page.root.one("section", id="account").one("h2").text
+    assert "never asked for Presence.Read.All" in card(page, "account")
+    rows = [row for row in page.root.one("section", id="consent").one("tbody").all("tr") if "delegated" in row.text]
+    assert [row.all("td")[1].text for row in rows] == ["Granted", "Missing"]
+    await at_microsoft_for_account(site, person)
+    page = await site.get("/connect")
+    assert "Done" in page.root.one("section", id="account").one("h2").text
+    assert "never asked for" not in page.main

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from console.decisions import ACTIONS, KINDS, decision
-from console.visit import place_of
+from console.rooms import place_of
 from local.sample import CLIENT_ID, CLIENT_SECRET, EXPIRED_CLIENT_SECRET, TENANT_ID
-from sso.account import read_account
+from sso.account import further_accounts, read_account
 from sso.sessions import COOKIE
 from store.document import Settings
 from store.secrets import SecretName
@@ -65,6 +65,14 @@ async def account(site: Site, **changes: Any) -> None:
     )
     store = SessionStore(site.connection.tables, site.connection.id)
     await store.save_account(msgspec.structs.replace(record, **changes))
+
+
+async def further_account(site: Site, person: str) -> None:
+    """Somebody is a further account as well."""
+    store = SessionStore(site.connection.tables, site.connection.id)
+    first, _ = await store.account()
+    assert first is not None
+    await store.save_account(msgspec.structs.replace(first, object_id=person), person)
 
 
 # What is shown
@@ -461,6 +469,7 @@ async def test_disconnecting_without_the_word_is_refused(site: Site, typed: str)
 async def test_disconnecting_forgets_the_connection_and_who_was_in(site: Site, typed: str) -> None:
     await synced(site, "Ada Byron")
     await account(site)
+    await further_account(site, site.world.person("Ben Birch"))
     await site.sign_in()
     copy = site.cookies[COOKIE]
     page = await site.press((await asked(site, "disconnect")).form(), "Disconnect", confirmation=typed)
@@ -468,6 +477,7 @@ async def test_disconnecting_forgets_the_connection_and_who_was_in(site: Site, t
     assert await site.world.links() == []
     assert len(site.world.extensions()) == 1
     assert await read_account(place_of(site.connection)) is None
+    assert await further_accounts(place_of(site.connection)) == []
     assert (await site.settings()).users == Settings().users
     site.cookies[COOKIE] = copy
     assert (await site.get(PATH, follow=False)).status == 303

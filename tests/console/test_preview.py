@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from console.visit import place_of
+from console.rooms import place_of
 from local.sample import TENANT_ID
 from sso.sessions import COOKIE, start_session
 from store.document import Users

@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from console.app import Page as Route
+from console.rooms import place_of
 from console.subjects import SUBJECTS
-from console.visit import place_of
 from local.sample import TENANT_ID
 from sso import sealing
 from sso.sessions import COOKIE, end_all, end_session, start_session
@@ -26,6 +26,10 @@ from tests.console.site import FORM, HOSTILE, ORIGIN, SETUP_KEY, Site
 ROUTES = [route for pages in SUBJECTS for route in pages.all]
 LOOKING = [route for route in ROUTES if route.method == "GET" and route.role is not None]
 CHANGING = [route for route in ROUTES if route.method == "POST" and route.role is not None]
+ENTRANCES = {"GET /me/presence", "POST /me/presence"}
+"""Where one signs in and is then shown what is about oneself."""
+GUARDED = [route for route in LOOKING if not route.is_entrance]
+"""Pages that send away who is not signed in."""
 OPEN = {
     "GET /console/static/{name}",
     "GET /console/sign-in",
@@ -35,7 +39,7 @@ OPEN = {
     "POST /connect/callback",
 }
 """What anybody may ask for."""
-READERS = {"POST /console/sign-out"}
+READERS = {"POST /console/sign-out", "POST /me/presence"}
 """What readers may send: it is about themselves."""
 RUN = "77777777777777-abcdef"
 PERSON = "11111111-2222-4333-8444-555555555555"
@@ -108,6 +112,11 @@ def test_only_administrators_change_anything() -> None:
     assert {called(route) for route in CHANGING if route.role != "admin"} == READERS
 
 
+def test_only_what_is_about_oneself_is_for_everybody_of_the_tenant() -> None:
+    assert {called(route) for route in ROUTES if route.role == "person"} == ENTRANCES
+    assert {called(route) for route in ROUTES if route.is_entrance} == ENTRANCES
+
+
 def test_only_the_answer_of_microsoft_may_come_from_another_site() -> None:
     assert {called(route) for route in ROUTES if route.is_cross_site} == {"POST /connect/callback"}
 
@@ -118,7 +127,7 @@ def test_no_two_pages_have_the_same_address() -> None:
 
 
 async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(site: Site) -> None:
-    for route in LOOKING:
+    for route in GUARDED:
         path = address(route)
         page = await site.get(path, follow=False)
         assert page.status == 303, path
@@ -127,7 +136,7 @@ async def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(site: Site) -> N
 
 
 async def test_a_part_of_a_page_sends_the_whole_window_to_sign_in(site: Site) -> None:
-    for route in LOOKING:
+    for route in GUARDED:
         page = await site.get(address(route), part=True)
         assert page.status == 401, route.path
         assert page.headers["hx-redirect"].startswith("/console/sign-in?to="), route.path
@@ -138,7 +147,7 @@ async def test_a_form_without_a_session_changes_nothing(site: Site) -> None:
     for route in CHANGING:
         page = await site.post(address(route), {"csrf": "x"})
         assert page.status == 401, route.path
-        assert page.links["Sign in"] == "/console/sign-in"
+        assert page.links["Sign in"] == ("/me/presence" if route.is_entrance else "/console/sign-in")
         secured(site, page)
     assert await untouched(site) == before
 
@@ -152,6 +161,26 @@ async def test_a_reader_may_look_at_everything_but_what_is_for_changing(site: Si
         else:
             assert page.status in {200, 404}, (route.path, page.main)
         secured(site, page)
+
+
+async def test_a_person_opens_no_page_of_the_console_and_changes_nothing(site: Site) -> None:
+    session = await site.sign_in("person", name="Pia Person")
+    before = await untouched(site)
+    for route in [*LOOKING, *CHANGING]:
+        if called(route) in ENTRANCES:
+            continue
+        for part in (False, True):
+            body = {"csrf": session.csrf, "act": "save", "step": "presence", "what": "users"}
+            page = await (
+                site.get(address(route), follow=False, part=part)
+                if route.method == "GET"
+                else site.post(address(route), body, follow=False, part=part)
+            )
+            assert (page.status, page.heading) == (403, "Not for your account"), called(route)
+            assert page.links["Your presence"] == "/me/presence"
+            assert page.root.all("nav") == [], "nothing leads into the console"
+            secured(site, page)
+    assert await untouched(site) == before
 
 
 async def test_a_reader_changes_nothing_even_with_the_right_token(site: Site) -> None:

@@ -1,5 +1,6 @@
 """Pause, resume, disable, enable, disconnect, as the API offers them: what stays, what goes, what comes back."""
 
+import contextlib
 import datetime
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
@@ -16,16 +17,19 @@ from local.azurite import Azurite
 from local.emulator import Fault
 from local.microsoft.apps import certificate_from_pem
 from local.pbx.directory import Extension
-from local.sample import CLIENT_ID, CLIENT_SECRET
+from local.sample import CLIENT_ID, CLIENT_SECRET, TENANT_ID
 from local.tls import ServerCertificate
 from pbx.client import Pbx
+from store.errors import SecretMissing
 from store.leases import Lease
 from store.links import Link
 from store.runs import Run
-from store.secrets import SecretStore
+from store.secrets import InternalName, SecretStore, presence_token
+from store.sessions import AccountRecord, SessionStore
 from sync import api, dispatch, service
 from sync.api import Ask, Reply
 from sync.applying import Intent, encode_intents
+from sync.connection import Connection
 from sync.messages import Message
 from sync.running import Execution
 from tests.engine.doom import Doom, doomed, is_killed
@@ -35,6 +39,7 @@ from tests.engine.world import PBX_SECRET, World, empty_world
 BY_HAND = "2000"
 SYNCED = ["1000", "1001", "1002"]
 OTHER_TENANT = "99999999-0000-4000-8000-000000000009"
+FURTHER = "aaaa0001-0000-4000-8000-000000000001"
 
 
 @pytest.fixture
@@ -625,6 +630,68 @@ async def test_another_tenant_is_refused_while_something_is_linked_and_taken_aft
     assert "isconnect" in refused.body["detail"]
     await post(world, "disconnect")
     assert (await saved(world, move)).status == 200
+
+
+async def test_accounts_that_signed_in_end_with_the_connection_and_with_the_tenant(world: World) -> None:
+    connection = world.connection
+    sessions = SessionStore(connection.tables, connection.id)
+
+    names: list[tuple[InternalName, str]] = [
+        ("authorization-refresh-token", ""),
+        (presence_token(FURTHER), FURTHER),
+    ]
+
+    async def sign_in() -> None:
+        for name, further in names:
+            stored = await connection.secrets.write(name, "a refresh token")
+            record = AccountRecord(
+                tenant_id=TENANT_ID, object_id=further or "first", name="", user_principal_name="", signed_in_at="",
+                token_version=stored.version,
+            )  # fmt: skip
+            await sessions.save_account(record, further)
+
+    async def is_anybody_left() -> bool:
+        for name, _ in names:
+            with contextlib.suppress(SecretMissing):
+                await connection.secrets.read(name)
+                return True
+        return bool(await sessions.further_accounts()) or (await sessions.account())[0] is not None
+
+    await sign_in()
+    assert await is_anybody_left()
+    await post(world, "disconnect")
+    assert not await is_anybody_left()
+    await sign_in()
+    assert (await saved(world, lambda document: document["microsoft"].update(tenant_id=OTHER_TENANT))).status == 200
+    assert not await is_anybody_left()
+
+
+async def test_what_other_rooms_began_is_ended_before_a_connection_is_forgotten(world: World) -> None:
+    parted: list[str] = []
+
+    async def part(connection: Connection) -> list[str]:
+        assert (await connection.settings.load()).settings.users.enabled, "nothing is forgotten yet"
+        parted.append(connection.id)
+        return ["Something ends by itself."]
+
+    world.connection.parting = part
+    await post(world, "disconnect")
+    assert parted == [world.connection.id]
+    newest = await anext(world.connection.runs.newest(1))
+    assert "Something ends by itself." in newest.message
+
+
+async def test_presence_is_told_when_the_integration_is_suspended_and_when_it_goes_on(world: World) -> None:
+    def tasks(got: Answer) -> list[str]:
+        return [message.task for message in got.reply.messages]
+
+    assert tasks(await post(world, "disable")) == []
+    await post(world, "enable")
+    switched = await saved(world, lambda document: document["presence"].update(enabled=True))
+    assert tasks(switched) == ["presence"]
+    assert tasks(await saved(world, lambda document: document["guard"].update(max_deletions=9))) == []
+    assert tasks(await post(world, "disable")) == ["presence"]
+    assert tasks(await post(world, "enable")) == ["run", "presence"]
 
 
 # Secrets and their end

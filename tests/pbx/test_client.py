@@ -442,7 +442,7 @@ async def test_writes_go_one_at_a_time_and_reads_two_at_a_time(office: Office) -
     under_way = {"reads": 0, "writes": 0}
     most = dict(under_way)
     pbx = office.client(max_writes_per_second=4)
-    pbx._pacer = type(pbx._pacer)(1000)
+    pbx.pacer = type(pbx.pacer)(1000)
     original = pbx._send
 
     async def counted(call: Any) -> tuple[int, bytes]:

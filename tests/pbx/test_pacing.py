@@ -64,7 +64,7 @@ def test_more_writes_are_under_way_only_at_paces_beyond_an_appliances(pace: floa
 async def test_writes_are_paced_and_reads_are_not(office: Office) -> None:
     clock = Clock()
     pbx = office.client()
-    pbx._pacer = Pacer(4, clock.time, clock.sleep)
+    pbx.pacer = Pacer(4, clock.time, clock.sleep)
     for index in range(4):
         await pbx.update_extension(1, {"title": f"{index}"})
         await pbx.capacity()

@@ -20,8 +20,8 @@ from presence.hearing import Said, hear, stamp
 from presence.intake import receive
 from presence.messages import Answer, Update
 from presence.poll import carry_out, poll
-from presence.room import Room, Rules, close, memory_of
-from presence.subscriptions import ACCOUNT, SCOPES, ensure
+from presence.room import AUTHORIZATION, Room, Rules, Subscriber, close, memory_of, room_of
+from presence.subscriptions import SCOPES, ensure
 from presence.trust import STORED_AS
 from store.document import Settings
 from store.presence import PresenceSubscription, Teams, UserPresence
@@ -70,7 +70,12 @@ class Desk:
         self.environment = world.environment
         self.account = ""
         """Object id of the authorization account; while it is empty nobody has signed in."""
+        self.signed_in_at = ""
+        self.further: list[str] = []
+        """Object ids of further accounts."""
         self.scopes = list(SCOPES)
+        self.unannounced: list[str] = []
+        """Whom Graph has to be asked about after the last ``ensure``."""
         self._runner: web.ServerRunner | None = None
         self._others: list[Tables] = []
         self._rooms: list[Room] = []
@@ -103,7 +108,9 @@ class Desk:
 
         def follow(key: str, row: UserPresence | None) -> UserPresence:
             link = links[key]
-            return UserPresence(object_id=key, pbx_id=link.pbx_id, number=link.number, is_followed=True)
+            return UserPresence(
+                object_id=key, pbx_id=link.pbx_id, number=link.number, name=link.name, in_scope=True, is_followed=True
+            )
 
         await self.room.store.change(ids, follow)
         return ids
@@ -231,8 +238,12 @@ class Desk:
         """What the queue does when subscriptions are due; answers the record."""
         room = room or self.room
         rules = Rules((await room.settings.load()).settings, await room.health.load())
-        await ensure(room, rules)
-        kept = (await room.store.subscriptions()).get(ACCOUNT)
+        self.unannounced = await ensure(room, rules)
+        return await self.subscription()
+
+    async def subscription(self, account: str = AUTHORIZATION) -> PresenceSubscription | None:
+        """The record of an account's subscription."""
+        kept = (await self.room.store.subscriptions()).get(account)
         return None if kept is None else kept.record
 
     async def _take(self, request: web.BaseRequest) -> web.Response:
@@ -255,26 +266,19 @@ class Desk:
             self.slept.append(seconds)
             self.later(seconds=seconds)
 
-        async def token(scopes: Sequence[str]) -> str:
+        async def subscribers() -> list[Subscriber]:
+            first = Subscriber(AUTHORIZATION, self.account, self.signed_in_at if self.account else "")
+            return [first, *(Subscriber(one, one, START.isoformat()) for one in self.further)]
+
+        async def token(account: str, scopes: Sequence[str]) -> str:
             self.tokens.append(tuple(scopes))
-            if not self.account:
+            person = self.account if account == AUTHORIZATION else account
+            if not person:
                 raise NobodyError("no account has signed in for this connection")
             app = self.world.microsoft.authority.apps[CLIENT_ID]
-            return self.world.microsoft.tokens.for_user(app, self.account, self.scopes, 3600)
+            return self.world.microsoft.tokens.for_user(app, person, self.scopes, 3600)
 
-        room = Room(
-            id=connection.id,
-            environment=self.environment,
-            tables=tables,
-            secrets=connection.secrets,
-            settings=connection.settings,
-            health=connection.health,
-            links=connection.links("users"),
-            open_graph=connection.open_graph,
-            open_pbx=connection.open_pbx,
-            delegated_token=token,
-            now=self.world.tell,
-            sleep=sleep,
-        )
+        room = room_of(connection, self.world.tell, subscribers, token)
+        room = msgspec.structs.replace(room, environment=self.environment, tables=tables, sleep=sleep)
         self._rooms.append(room)
         return room

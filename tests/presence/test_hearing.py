@@ -65,7 +65,7 @@ def test_what_is_heard_again_changes_nothing(delivery: tuple[list[str], list[int
     said = [announced(states[i], 95 + i, second) for second, i in enumerate(arrivals)]
     row = heard(*said)
     for one in said:
-        assert hear(row, one) is row
+        assert hear(row, one) == row
 
 
 def test_a_poll_that_was_asked_before_an_announcement_came_is_older_than_it() -> None:

@@ -16,6 +16,7 @@ from pbx.presence import read_presence
 from presence import intake, push
 from presence.intake import LARGEST_BODY, receive
 from presence.messages import Answer, Update
+from presence.report import figures
 from presence.room import memory_of
 from store.errors import StoreUnavailable
 from store.presence import PresenceStore, PresenceSubscription
@@ -163,7 +164,10 @@ async def test_a_basic_notification_of_no_subscription_of_ours_is_dropped(
 ) -> None:
     for _ in range(3):
         assert await desk.post([desk.basic(record, noor) | changes]) == ACCEPTED
-    assert len([message for message in caplog.messages if "are not Graph's" in message]) == 1
+    assert len([message for message in caplog.messages if "were not believed" in message]) == 1
+    desk.later(seconds=61)
+    await desk.poll()
+    assert (await figures(desk.room)).refused == 3
 
 
 @pytest.mark.parametrize(
@@ -337,7 +341,7 @@ async def main():
     room = Room(id="intake-layout", environment=environment, tables=tables,
                 secrets=SecretStore(environment, "intake-layout"), settings=settings,
                 health=HealthStore(tables, "intake-layout"), links=LinkStore(tables, "intake-layout", "users"),
-                open_graph=None, open_pbx=None, delegated_token=None,
+                open_graph=None, open_pbx=None, subscribers=None, delegated_token=None,
                 now=lambda: datetime.datetime.now(datetime.UTC))
     record = PresenceSubscription(account="a", state="live", id="one", client_state="s" * 43, tenant_id="t")
     await room.store.save_subscription(record)

@@ -9,7 +9,7 @@ import pytest
 from local.emulator import Fault
 from local.pbx.directory import Extension
 from presence.messages import Update
-from presence.poll import SWEEP, carry_out, poll
+from presence.poll import SWEEP, carry_out, look_again, poll
 from store.presence import Preference, UserPresence
 from tests.presence.desk import Desk
 
@@ -243,7 +243,52 @@ async def test_graph_that_fails_is_told_once_and_asked_again(desk: Desk, caplog:
         desk.later(minutes=11)
     assert len([text for text in caplog.messages if "cannot be read from Microsoft Graph" in text]) == 1
     assert (await desk.room.store.clock()).clock.last_error
+    [reason] = (await desk.room.health.load()).reasons
+    assert (reason.code, "Presence.Read.All" in reason.message) == ("presence_unread", True)
     desk.world.microsoft.faults.remove(fault)
     await desk.poll()
     assert desk.shown()["1000"] == "away"
     assert (await desk.room.store.clock()).clock.last_error == ""
+    assert (await desk.room.health.load()).reasons == []
+
+
+async def test_a_graph_that_is_away_for_a_while_needs_nobody(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    await desk.world.staff(1)
+    fault = Fault(kind="status", path="/v1.0/communications/*", status=503, times=None, body={})
+    desk.world.microsoft.faults.append(fault)
+    await desk.poll()
+    desk.later(minutes=9)
+    await desk.poll()
+    assert (await desk.room.health.load()).reasons == []
+    assert len([text for text in caplog.messages if "cannot be read" in text]) == 1
+    desk.later(minutes=2)
+    await desk.poll()
+    assert [reason.code for reason in (await desk.room.health.load()).reasons] == ["presence_unread"]
+
+
+# Other rules
+
+
+async def test_other_rules_count_at_once(desk: Desk) -> None:
+    [noor] = await desk.world.staff(1)
+    desk.teams(noor, "Busy")
+    await desk.poll()
+    assert desk.shown()["1000"] == "away"
+    await desk.rules(default_map={"Busy": "lunch"})
+    for update in await look_again(desk.room):
+        await carry_out(desk.room, update)
+    assert desk.shown()["1000"] == "lunch"
+    await desk.rules(users="opt_in")
+    await look_again(desk.room)
+    assert await followed(desk) == set()
+
+
+async def test_switched_on_it_begins_at_once(desk: Desk) -> None:
+    await desk.rules(enabled=False)
+    [noor] = await desk.world.staff(1)
+    desk.teams(noor, "Busy")
+    assert await look_again(desk.room) == []
+    assert desk.shown()["1000"] == "available"
+    await desk.rules()
+    await look_again(desk.room)
+    assert desk.shown()["1000"] == "away"

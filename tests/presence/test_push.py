@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from local.emulator import Fault
+from pbx.client import Pbx
 from pbx.errors import PbxError
+from pbx.presence import write_presence
 from presence import push
 from presence.push import push_pending, submit
 from presence.room import memory_of
@@ -215,11 +217,51 @@ async def test_a_pbx_that_does_not_answer_is_told_once_and_made_up_for(
     assert not await push_pending(desk.room)
     assert (await desk.record(noor)).is_pending
     assert sum("cannot be written" in message for message in caplog.messages) == 1
+    assert [reason.code for reason in (await desk.room.health.load()).reasons] == ["presence_unwritten"]
     desk.world.pbx.faults.remove(fault)
     desk.later(hours=1)
     await desk.world.secrets(pbx="local-bridge-secret")
     assert not await push_pending(desk.process())
     assert desk.shown()["1000"] == "away"
+    assert (await desk.room.health.load()).reasons == []
+
+
+async def test_several_are_written_side_by_side_where_the_pbx_takes_so_many(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.rules(writes=24)
+    ids = await desk.staff(12)
+    for one in ids:
+        await desk.hear(one, "Busy")
+    under_way: set[int] = set()
+    most = 0
+
+    async def watched(pbx: Pbx, extension_id: int, status: str) -> None:
+        nonlocal most
+        under_way.add(extension_id)
+        most = max(most, len(under_way))
+        await write_presence(pbx, extension_id, status)
+        under_way.remove(extension_id)
+
+    monkeypatch.setattr(push, "write_presence", watched)
+    assert await submit(desk.room, ids)
+    assert 2 <= most <= 6
+    assert set(desk.shown().values()) == {"away"}
+
+
+async def test_a_fault_in_the_middle_keeps_what_was_confirmed_and_sends_no_more(desk: Desk) -> None:
+    ids = await desk.staff(40)
+    for one in ids:
+        await desk.hear(one, "Busy")
+    desk.world.pbx.faults.append(
+        desk.fault("errcode", "/openapi/v1.0/extension/update", times=None, options={"errcode": 70087}, skip=10)
+    )
+    assert not await submit(desk.room, ids)
+    rows = await desk.room.store.all()
+    shown = desk.shown()
+    assert 10 <= sum(status == "away" for status in shown.values()) < 40
+    for row in rows.values():
+        assert row.is_pending == (shown[row.number] != "away"), "what is recorded is what the PBX confirmed"
 
 
 async def test_a_fault_that_passes_is_raised_for_the_queue_to_ask_again(

@@ -5,11 +5,17 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from local.emulator import Fault
+from presence import subscriptions
 from presence.certificates import LIFETIME, RENEW_BEFORE, current_certificate
-from presence.room import memory_of
-from presence.subscriptions import ACCOUNT, choose, step, unreachable
+from presence.messages import Update
+from presence.poll import carry_out
+from presence.room import AUTHORIZATION as ACCOUNT
+from presence.room import Subscriber, memory_of
+from presence.subscriptions import choose, end_all, is_better, step, unreachable
 from presence.trust import STORED_AS
 from store.presence import PresenceSubscription, UserPresence
 from tests.engine.world import START
@@ -183,11 +189,118 @@ async def test_somebody_else_signs_in(served: Desk) -> None:
 async def test_nothing_is_made_for_nobody_or_where_graph_cannot_reach(desk: Desk) -> None:
     await desk.serve()
     desk.account = "aaaa0001-0000-4000-8000-000000000001"
-    assert await desk.ensure() is None
+    record = await desk.ensure()
+    assert record is not None
+    assert (record.state, record.id, desk.tokens) == ("gone", "", [])
     await desk.staff(1)
     desk.move_to("")
-    assert await desk.ensure() is None
+    assert await desk.ensure() == record
     assert desk.tokens == []
+
+
+# Several accounts
+
+
+async def test_a_further_account_announces_those_for_whom_there_is_no_room(
+    served: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "IDS_A_CALL", 2)
+    first = await served.ensure()
+    assert first is not None
+    assert len(first.users) == 2
+    bob = first.users[1]
+    served.further = [bob]
+    assert await served.ensure() == first
+    second = await served.subscription(bob)
+    assert second is not None
+    assert second.state == "live"
+    assert sorted([*first.users, *second.users]) == sorted(await served.room.store.all())
+    assert len(at_graph(served)) == 2
+    assert served.unannounced == second.users, "they were not announced for a moment"
+
+
+async def test_an_account_that_was_taken_away_leaves_its_users_to_the_poll(
+    served: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "IDS_A_CALL", 2)
+    await served.ensure()
+    served.further = [served.account]
+    await served.ensure()
+    served.further = []
+    await served.ensure()
+    assert set(await served.room.store.subscriptions()) == {ACCOUNT}
+
+
+async def test_an_account_that_does_not_work_leaves_its_users_to_the_others(
+    served: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "IDS_A_CALL", 2)
+    bob, served.account = served.account, ""
+    served.further = [bob]
+    failed = await served.ensure()
+    assert failed is not None
+    assert failed.users == []
+    working = await served.subscription(bob)
+    assert working is not None
+    assert (working.state, len(working.users)) == ("live", 2)
+
+
+async def test_who_signs_in_again_is_tried_at_once(served: Desk) -> None:
+    account, served.account = served.account, ""
+    for _ in range(3):
+        await served.ensure()
+        served.pass_time(minutes=16)
+    served.account, served.signed_in_at = account, "now"
+    record = await served.ensure()
+    assert record is not None
+    assert (record.state, record.last_error, record.failures) == ("live", "", 0)
+
+
+async def test_another_authorization_account_has_a_subscription_of_its_own(served: Desk) -> None:
+    first = await served.ensure()
+    ids = sorted(await served.room.store.all())
+    served.account = next(one for one in ids if one != served.account)
+    second = await served.ensure()
+    assert first is not None
+    assert second is not None
+    assert (second.state, second.id != first.id, second.users) == ("live", True, first.users)
+
+
+async def test_switched_off_the_subscriptions_end_at_graph(served: Desk) -> None:
+    await served.ensure()
+    assert await end_all(served.room) == []
+    assert at_graph(served) == []
+    assert await served.room.store.subscriptions() == {}
+
+
+async def test_one_that_cannot_be_ended_is_forgotten_all_the_same(served: Desk) -> None:
+    await served.ensure()
+    served.account = ""
+    [trouble] = await end_all(served.room)
+    assert trouble.startswith("The subscription to presence ends by itself within the hour: No account has signed in")
+    assert await served.room.store.subscriptions() == {}
+
+
+async def test_what_happens_while_one_takes_another_s_place_is_asked_about(served: Desk) -> None:
+    first = await served.ensure()
+    assert first is not None
+    assert served.unannounced == first.users
+    served.pass_time(minutes=34)
+    await served.ensure()
+    assert served.unannounced == [], "renewing leaves no gap"
+    await served.room.store.remove([first.users[0]])
+    served.pass_time(minutes=34)
+    second = await served.ensure()
+    assert second is not None
+    assert served.unannounced == second.users
+
+
+async def test_a_message_makes_the_subscription_and_asks_about_its_users(served: Desk) -> None:
+    ids = sorted(await served.room.store.all())
+    served.teams(ids[1], "Busy")
+    assert await carry_out(served.room, Update(served.room.id, subscriptions=True)) == []
+    assert [sorted(some) for some in served.asked()] == [ids]
+    assert sorted(served.shown().values()) == ["available", "available", "away"]
 
 
 # The certificate
@@ -219,10 +332,13 @@ async def test_a_new_certificate_comes_with_the_next_renewal_and_the_earlier_one
 
 # Pure
 
+ADA = Subscriber(ACCOUNT, "ada", "monday")
+
 
 def record(**changes: Any) -> PresenceSubscription:
     usual: dict[str, Any] = {
         "account": ACCOUNT,
+        "mark": ADA.mark,
         "state": "live",
         "id": "one",
         "application": "app",
@@ -232,35 +348,86 @@ def record(**changes: Any) -> PresenceSubscription:
     return PresenceSubscription(**{**usual, **changes})
 
 
+def wait(minutes: int) -> str:
+    return (NOW + datetime.timedelta(minutes=minutes)).isoformat()
+
+
 @pytest.mark.parametrize(
     ("known", "minutes", "expected"),
     [
-        (None, 0, "create"),
-        (record(), 0, None),
-        (record(), 32, None),
-        (record(), 33, "renew"),
-        (record(state="renew"), 0, "renew"),
-        (record(state="gone"), 0, "create"),
-        (record(state="asked"), 0, "create"),
-        (record(application="another"), 0, "create"),
-        (record(notification_url="another"), 0, "create"),
-        (record(state="gone", next_try_at=(NOW + datetime.timedelta(minutes=5)).isoformat()), 4, None),
-        (record(state="gone", next_try_at=(NOW + datetime.timedelta(minutes=5)).isoformat()), 5, "create"),
+        pytest.param(None, 0, "create", id="none"),
+        pytest.param(record(), 0, None, id="live"),
+        pytest.param(record(), 32, None, id="not yet"),
+        pytest.param(record(), 33, "renew", id="in time"),
+        pytest.param(record(state="renew"), 0, "renew", id="as Graph asks"),
+        pytest.param(record(state="gone"), 0, "create", id="gone"),
+        pytest.param(record(state="asked"), 0, "create", id="unknown"),
+        pytest.param(record(application="another"), 0, "create", id="another application"),
+        pytest.param(record(notification_url="another"), 0, "create", id="another address"),
+        pytest.param(record(state="gone", next_try_at=wait(5)), 4, None, id="too early"),
+        pytest.param(record(state="gone", next_try_at=wait(5)), 5, "create", id="early no more"),
+        pytest.param(record(state="gone", next_try_at=wait(60), mark="ada|sunday"), 1, "create", id="signed in again"),
+        pytest.param(record(mark="ada|sunday"), 1, "renew", id="signed in again while live"),
+        pytest.param(record(mark="bob|monday", next_try_at=wait(60)), 1, "create", id="another person"),
     ],
 )
 def test_what_is_to_do(known: PresenceSubscription | None, minutes: int, expected: str | None) -> None:
-    assert step(known, "app", "url", NOW + datetime.timedelta(minutes=minutes)) == expected
+    assert step(known, ADA, "app", "url", NOW + datetime.timedelta(minutes=minutes)) == expected
+
+
+def people(number: int, **changes: Any) -> dict[str, UserPresence]:
+    keys = [f"{index:04}" for index in range(number)]
+    return {key: UserPresence(object_id=key, is_followed=True, **changes) for key in keys}
 
 
 def test_of_more_than_650_those_who_change_most_are_announced() -> None:
     rows = {
-        key: UserPresence(object_id=key, is_followed=True, changes=index // 2)
-        for index, key in enumerate(f"{number:04}" for number in range(700))
+        key: msgspec.structs.replace(row, changes=index // 2) for index, (key, row) in enumerate(people(700).items())
     }
     rows["idle"] = UserPresence(object_id="idle", changes=9999)
-    chosen = choose(rows, frozenset())
-    assert chosen == [f"{number:04}" for number in range(50, 700)]
-    assert "0049" in choose(rows, frozenset({"0049"})), "who is announced stays while others change little more"
+    chosen = choose(rows, {}, [ACCOUNT])
+    assert chosen == {ACCOUNT: [f"{number:04}" for number in range(50, 700)]}
+    loyal = choose(rows, {ACCOUNT: ["0049"]}, [ACCOUNT])
+    assert "0049" in loyal[ACCOUNT], "who is announced stays while others change little more"
+
+
+def test_each_further_account_announces_650_more() -> None:
+    rows = people(1400)
+    first = choose(rows, {}, [ACCOUNT])[ACCOUNT]
+    both = choose(rows, {ACCOUNT: first}, [ACCOUNT, "bob"])
+    assert both[ACCOUNT] == first, "who is announced already stays where he is"
+    assert len(both["bob"]) == 650
+    assert not set(first).intersection(both["bob"])
+    alone = choose(rows, both, ["bob"])["bob"]
+    assert len(alone) == 650
+
+
+@given(
+    changes=st.lists(st.integers(0, 50), min_size=0, max_size=60),
+    before=st.lists(st.integers(0, 70), max_size=40, unique=True),
+    accounts=st.integers(1, 3),
+)
+def test_nobody_is_announced_twice_and_nobody_is_left_out_for_no_reason(
+    changes: list[int], before: list[int], accounts: int
+) -> None:
+    names = [f"account-{index}" for index in range(accounts)]
+    rows = {
+        f"{index:04}": UserPresence(object_id=f"{index:04}", is_followed=number % 7 != 0, changes=number)
+        for index, number in enumerate(changes)
+    }
+    announced = {name: [f"{user:04}" for user in before[index::accounts]] for index, name in enumerate(names)}
+    places = choose(rows, announced, names)
+    users = [user for some in places.values() for user in some]
+    assert sorted(users) == sorted(key for key, row in rows.items() if row.is_followed)
+
+
+def test_a_few_better_choices_are_not_worth_another_subscription() -> None:
+    rows, full = people(1000), [f"{index:04}" for index in range(650)]
+    assert not is_better(full, full, rows)
+    assert not is_better(full, [*full[32:], *(f"{index:04}" for index in range(650, 682))], rows)
+    assert is_better(full, [*full[33:], *(f"{index:04}" for index in range(650, 683))], rows)
+    assert is_better(full[:5], full[:6], rows), "there is room for somebody else"
+    assert is_better(["gone", *full[1:]], full, rows), "somebody in it is followed no more"
 
 
 @pytest.mark.parametrize(

@@ -138,12 +138,24 @@ class Site:
         assert isinstance(done, Completed), done
         return done
 
+    async def add(self, person: str = SEAN, **switches: Any) -> Completed | Failed:
+        """Have an administrator add somebody as a further account, who may consent to everything."""
+        begun = await self.begin("presence", (await self.first_session()).id, "/connect")
+        form = await self.answered(begun, person, **{"administrators": [person], **switches})
+        return await self.complete(begun, form)
+
+    async def added(self, person: str = SEAN) -> account.Account:
+        done = await self.add(person)
+        assert isinstance(done, Completed), done
+        assert done.account is not None
+        return done.account
+
     async def open(self, cookie: str, place: Place | None = None) -> sessions.Session | None:
         return await sessions.open_session(place or self.place, {sessions.COOKIE: cookie}, self.now)
 
-    async def token(self, place: Place | None = None) -> str:
-        """An access token of the authorization account."""
-        return await account.access_token(place or self.place, ["User.Read"], self.now)
+    async def token(self, place: Place | None = None, key: str = account.AUTHORIZATION) -> str:
+        """An access token of an account; without a key of the authorization account."""
+        return await account.access_token(place or self.place, ["User.Read"], self.now, key)
 
     def token_requests(self) -> list[str]:
         """The bodies of what was sent to the token endpoint for a person."""

@@ -207,6 +207,19 @@ async def test_a_new_sign_in_mends_it(site: Site) -> None:
     assert await who(site, await site.token()) == NOOR
 
 
+async def test_presence_that_is_switched_on_later_asks_for_a_new_sign_in_which_mends_it(site: Site) -> None:
+    site.app.consent = Consent(organization=["openid", "profile", "offline_access", "User.Read"])
+    await site.connect(NOOR)
+    await site.settings(presence={"enabled": True})
+    with pytest.raises(SignInNeeded, match="consent") as caught:
+        await access_token(site.place, ["Presence.Read.All"], site.now)
+    assert "Connect" in caught.value.action
+    assert reason_codes(await site.place.health.load()) == ["sign_in_needed"]
+    await site.connect(NOOR, administrators=[NOOR])
+    assert (await site.place.health.load()).reasons == []
+    assert await access_token(site.place, ["Presence.Read.All"], site.now)
+
+
 async def test_a_reason_that_something_else_wiped_comes_back(site: Site) -> None:
     await site.connect(NOOR)
     await revoke(site)

@@ -14,7 +14,7 @@ from local.microsoft.registration import Consent
 from local.microsoft.scopes import DELEGATED
 from local.sample import EXPIRED_CLIENT_SECRET, TENANT_ID
 from sso import signin
-from sso.account import read_account
+from sso.account import forget_account, read_account, settle_in
 from sso.errors import NotSetUp
 from sso.failures import Failed, refused
 from sso.sessions import end_session, start_session
@@ -503,3 +503,76 @@ def test_whatever_entra_says_there_are_words_for_it_that_do_not_quote_it(error: 
     assert found.action.endswith(".")
     if len(error) > 12:
         assert error not in f"{found.title}{found.message}{found.action}"
+
+
+# To one's own pages
+
+
+async def begun_by(site: Site, person: str, session: str = "") -> Completed | Failed:
+    """A whole sign-in to the page about oneself."""
+    begun = await site.begin("person", session, "/me/presence")
+    return await site.complete(begun, await site.answered(begun, person))
+
+
+async def test_anybody_of_the_tenant_is_admitted_as_a_person(site: Site) -> None:
+    done = await begun_by(site, MARA)
+    assert isinstance(done, Completed), done
+    assert (done.purpose, done.return_to) == ("person", "/me/presence")
+    session = await site.open(done.cookie)
+    assert session == done.session
+    assert (session.role, session.account) == ("person", f"{TENANT_ID}:{MARA}")
+
+
+@pytest.mark.parametrize(("app_role", "role"), [("Bridge.Admin", "admin"), ("Bridge.Reader", "reader")])
+async def test_who_has_an_app_role_keeps_it_on_the_way_to_his_own_page(site: Site, app_role: str, role: str) -> None:
+    await site.assign(NOOR, app_role)
+    done = await begun_by(site, NOOR)
+    assert isinstance(done, Completed)
+    assert done.session.role == role
+
+
+async def test_the_authorization_account_stays_an_administrator_on_its_own_page(site: Site) -> None:
+    await site.connect(NOOR)
+    done = await begun_by(site, NOOR)
+    assert isinstance(done, Completed)
+    assert done.session.role == "admin"
+    await forget_account(site.place)
+    assert await site.open(done.cookie) is None
+
+
+async def test_a_person_is_asked_for_nothing_beyond_signing_in(site: Site) -> None:
+    await site.settings(presence={"enabled": True})
+    begun = await site.begin("person")
+    scopes = parse_qs(urlsplit(begun.url).query)["scope"][0].split()
+    assert set(scopes) == {"openid", "profile", "offline_access", "User.Read"}
+
+
+async def test_the_session_that_a_person_began_in_ends(site: Site) -> None:
+    first, cookie = await start_session(site.place, "Setup key", "setup-key", "admin", site.now)
+    done = await begun_by(site, MARA, first.id)
+    assert isinstance(done, Completed)
+    assert await site.open(cookie) is None
+
+
+async def test_somebody_of_another_tenant_is_not_admitted(site: Site) -> None:
+    begun = await site.begin("person")
+    form = await site.answered(begun, MARA, next_id_tokens=[{"kind": "other_tenant"}])
+    assert code_of(await site.complete(begun, form)) == "tenant_mismatch"
+
+
+async def test_a_person_connects_no_account(site: Site) -> None:
+    done = await begun_by(site, MARA)
+    assert isinstance(done, Completed)
+    begun = await site.begin("connect", done.session.id)
+    assert code_of(await site.complete(begun, await site.answered(begun, MARA))) == "session_ended"
+    assert await read_account(site.place) is None
+
+
+async def test_a_new_tenant_ends_the_sessions_of_persons(site: Site) -> None:
+    done = await begun_by(site, MARA)
+    assert isinstance(done, Completed)
+    admin = await site.first_session()
+    await settle_in(site.place, TENANT_ID, admin)
+    assert await site.open(done.cookie) is not None
+    await settle_in(site.place, "33333333-3333-4333-8333-333333333333", admin)
+    assert await site.open(done.cookie) is None

@@ -133,6 +133,7 @@ CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
         "end_all": lambda it: it.end_all(),
         "sweep": lambda it: it.sweep(NOW),
         "account": lambda it: it.account(),
+        "further_accounts": lambda it: it.further_accounts(),
         "save_account": lambda it: it.save_account(ACCOUNT),
         "replace_account": lambda it: it.replace_account(ACCOUNT, 'W/"x"'),
         "forget_account": lambda it: it.forget_account(),

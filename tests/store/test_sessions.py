@@ -87,6 +87,24 @@ async def test_a_forgotten_account_cannot_be_changed_back(tables: Tables, connec
     assert await store.account() == (None, "")
 
 
+async def test_accounts_stand_beside_each_other_and_beside_sessions(tables: Tables, connection: str) -> None:
+    store = SessionStore(tables, connection)
+    further = {key: msgspec.structs.replace(ACCOUNT, object_id=key) for key in ("a1", "b2")}
+    await store.save_account(ACCOUNT)
+    await store.add(session("a1"))
+    for key, record in further.items():
+        await store.save_account(record, key.upper())
+    assert await store.further_accounts() == list(further.values())
+    found, etag = await store.account("A1")
+    assert found == further["a1"]
+    changed = msgspec.structs.replace(further["a1"], token_version="2")
+    assert await store.replace_account(changed, etag, "a1")
+    await store.end_all()
+    await store.forget_account("b2")
+    assert await store.further_accounts() == [changed]
+    assert (await store.account())[0] == ACCOUNT
+
+
 async def test_a_state_is_used_once(tables: Tables, connection: str) -> None:
     used = UsedStates(tables, connection)
     outcomes = await asyncio.gather(*(used.use("state", NOW) for _ in range(5)))
