@@ -21,12 +21,12 @@ from presence.mapping import effective_map, follows, target_of
 from presence.messages import Update
 from presence.push import push_pending, submit
 from presence.refusals import count
-from presence.room import Room, Rules, memory_of
+from presence.room import Known, Room, Rules, memory_of
 from presence.subscriptions import end_all, ensure, is_due
 from store.document import Presence
 from store.errors import Changed, SecretMissing
 from store.links import Link
-from store.presence import Clock, Source, Teams, UserPresence
+from store.presence import Change, Clock, Source, Teams, UserPresence
 
 log = logging.getLogger("presence")
 
@@ -37,6 +37,8 @@ PATIENCE = datetime.timedelta(minutes=10)
 """A fault that passes by itself may last so long before an administrator is told."""
 MANY_LOST = 3
 """From so many on, and a tenth of its users, a subscription that announces too little is made anew."""
+REMEMBERED = datetime.timedelta(minutes=5)
+"""So long a process remembers what polled users showed, and records only what changes."""
 AT_ONCE = 50
 """So many changed users are written at once; more are left to a message."""
 PUSH_SECONDS = 5.0
@@ -76,7 +78,7 @@ async def carry_out(room: Room, update: Update) -> list[Update]:
         followed = [key for key, row in rows.items() if row.is_followed]
         if followed:
             async with await room.open_graph(rules.settings, rules.health) as graph:
-                await _hear(room, graph, followed, "notification")
+                await _look(room, graph, followed)
     return [Update(room.id)] if await push_pending(room) else []
 
 
@@ -109,28 +111,65 @@ async def _ask(room: Room, rules: Rules, *, is_sweep: bool) -> list[str]:
     """Ask Graph about whom it does not announce; in a sweep about all. Answers who has to be written, newest last."""
     if is_sweep:
         return await _sweep(room, rules)
-    rows = await room.store.all()
-    announced = await _announced(room)
-    wanted = [key for key, row in rows.items() if row.is_followed and key not in announced]
-    if not wanted:
+    known = await _known(room)
+    if not known.teams:
         return []
     async with await room.open_graph(rules.settings, rules.health) as graph:
-        return await _hear(room, graph, wanted)
+        said = await _said(room, graph, known.teams, "poll")
+    news = {key: one for key, one in said.items() if one.teams != known.teams[key]}
+    written = await room.store.change(news, lambda key, row: _heard(row, news[key]))
+    known.teams.update((key, one.teams) for key, one in news.items())
+    return [row.object_id for row in written if row.is_pending]
+
+
+async def _known(room: Room) -> Known:
+    """What users showed the last time who have to be asked about: read anew after a while, and when others do."""
+    memory, now, announced = memory_of(room), room.now(), await _announced(room)
+    known = memory.known
+    if known is None or known.announced != announced or not known.at <= now < known.at + REMEMBERED:
+        rows = await room.store.all()
+        teams = {key: row.teams for key, row in rows.items() if row.is_followed and key not in announced}
+        known = memory.known = Known(teams, announced, now)
+    return known
 
 
 async def _sweep(room: Room, rules: Rules) -> list[str]:
     presence = rules.settings.presence
+    memory_of(room).known = None
+    book = _Book(room, await room.store.all())
     async with await room.open_graph(rules.settings, rules.health) as graph:
-        followed = await _roster(room, graph, presence)
-        await _hear(room, graph, followed)
-    await room.store.change(followed, lambda _, row: _again(row, presence))
-    await _doubt(room)
-    return [row.object_id for row in reversed(await room.store.pending()) if row.is_followed]
+        await _enrol(book, room, graph, presence)
+        followed = [key for key, row in book.rows.items() if row.is_followed]
+        said = await _said(room, graph, followed, "poll")
+    await book.change(said, lambda key, row: _heard(row, said[key]))
+    await book.change(followed, lambda _, row: _again(row, presence))
+    await _doubt(room, book.rows)
+    pending = [row for row in book.rows.values() if row.is_pending and row.is_followed]
+    return [row.object_id for row in sorted(pending, key=lambda row: row.heard_at)]
 
 
-async def _doubt(room: Room) -> None:
+class _Book:
+    """The records of all users, read once: only those that change are read and written again."""
+
+    def __init__(self, room: Room, rows: dict[str, UserPresence]) -> None:
+        self.rows = rows
+        self._store = room.store
+
+    async def change(self, keys: Iterable[str], change: Change) -> None:
+        """As ``PresenceStore.change``, for whom it makes another record of what was read."""
+        news = [key for key in keys if change(key, self.rows.get(key)) not in (None, self.rows.get(key))]
+        self.rows |= {row.object_id.lower(): row for row in await self._store.change(news, change)}
+
+    async def remove(self, keys: Iterable[str]) -> None:
+        gone = list(keys)
+        await self._store.remove(gone)
+        for key in gone:
+            del self.rows[key]
+
+
+async def _doubt(room: Room, rows: Mapping[str, UserPresence]) -> None:
     """Have a subscription made anew that does not announce what happens."""
-    rows, now = await room.store.all(), room.now()
+    now = room.now()
     for kept in (await room.store.subscriptions()).values():
         lost = len(lost_by(kept.record, rows, now))
         if kept.record.state == "live" and lost >= MANY_LOST and lost * 10 >= len(kept.record.users):
@@ -147,11 +186,17 @@ async def _announced(room: Room) -> set[str]:
     return {user.lower() for one in kept if one.record.covers(now) for user in one.record.users}
 
 
-async def _hear(room: Room, graph: Graph, object_ids: Iterable[str], source: Source = "poll") -> list[str]:
-    """Ask Graph about users and record what is new; answers who shows something else."""
+async def _look(room: Room, graph: Graph, object_ids: Iterable[str]) -> None:
+    """Ask Graph about users whom it announced, and record what is new."""
+    said = await _said(room, graph, object_ids, "notification")
+    await room.store.change(said, lambda key, row: _heard(row, said[key]))
+
+
+async def _said(room: Room, graph: Graph, object_ids: Iterable[str], source: Source) -> dict[str, Said]:
+    """What Graph says about users."""
     moment = stamp(room.now())  # before it is asked: what is announced meanwhile is newer
     wanted = set(object_ids)
-    said = {
+    return {
         one.id.lower(): Said(
             object_id=one.id.lower(),
             teams=Teams(one.availability or "", one.activity or ""),
@@ -163,27 +208,24 @@ async def _hear(room: Room, graph: Graph, object_ids: Iterable[str], source: Sou
         if one.id.lower() in wanted
     }
 
-    def change(key: str, row: UserPresence | None) -> UserPresence | None:
-        return None if row is None or not row.is_followed else hear(row, said[key])
 
-    return [row.object_id for row in await room.store.change(said, change) if row.is_pending]
+def _heard(row: UserPresence | None, said: Said) -> UserPresence | None:
+    return None if row is None or not row.is_followed else hear(row, said)
 
 
-async def _roster(room: Room, graph: Graph, presence: Presence) -> list[str]:
-    """Find out who is to be followed, by links, rules and preferences; answers their object ids."""
+async def _enrol(book: _Book, room: Room, graph: Graph, presence: Presence) -> None:
+    """Find out who is to be followed, by links, rules and preferences."""
     links = {
         link.object_id.lower(): link
         async for link in room.links.all()
         if link.state == "linked" and link.pbx_id is not None
     }
     members = await _members(graph, presence.group_ids) if presence.users == "groups" else set()
-    rows = await room.store.all()
-    await room.store.change(links, lambda key, row: _linked(key, row, links, presence, members))
-    gone = {key: row for key, row in rows.items() if key not in links}
-    await room.store.remove(key for key, row in gone.items() if row.preference.is_default)
+    await book.change(links, lambda key, row: _linked(key, row, links, presence, members))
+    gone = {key: row for key, row in book.rows.items() if key not in links}
+    await book.remove(key for key, row in gone.items() if row.preference.is_default)
     kept = [key for key, row in gone.items() if not row.preference.is_default]
-    await room.store.change(kept, lambda _, row: None if row is None else _unlinked(row))
-    return [key for key, row in (await room.store.all()).items() if row.is_followed]
+    await book.change(kept, lambda _, row: None if row is None else _unlinked(row))
 
 
 async def _members(graph: Graph, group_ids: Iterable[str]) -> set[str]:

@@ -8,7 +8,7 @@ import msgspec
 
 from presence.mapping import STATES, follows
 from presence.messages import Update
-from presence.room import Room
+from presence.room import Room, memory_of
 from store.document import Presence, PresenceChoice
 from store.presence import Chooser, Preference, UserPresence
 
@@ -54,6 +54,7 @@ async def set_preferences(
     changed: list[UserPresence] = []
     for some in batched(dict.fromkeys(object_ids), MOST, strict=False):
         changed += await room.store.change(some, change)
+    memory_of(room).known = None
     is_news = any(row.is_pending for row in changed)
     return Decided(changed, [Update(room.id)] if is_news and presence.enabled else [])
 

@@ -17,7 +17,7 @@ from store.environment import Environment
 from store.health import Health, HealthStore
 from store.leases import LeaseStore
 from store.links import LinkStore
-from store.presence import PresenceStore, PresenceSubscription
+from store.presence import PresenceStore, PresenceSubscription, Teams
 from store.secrets import SecretStore
 from store.settings import SettingsStore
 from store.tables import Tables
@@ -127,6 +127,15 @@ class Rules(msgspec.Struct, frozen=True):
         return self.settings.presence.enabled and not self.settings.missing() and not self.health.disabled
 
 
+class Known(msgspec.Struct):
+    """What users showed in Teams who have to be asked about, as far as this process knows."""
+
+    teams: dict[str, Teams]
+    announced: set[str]
+    """Who had not to be asked about then."""
+    at: datetime.datetime
+
+
 class Memory:
     """What a process remembers about one connection."""
 
@@ -147,6 +156,7 @@ class Memory:
         self.records_at: datetime.datetime | None = None
         self.message_at: datetime.datetime | None = None
         """When a message for the queue was last made, which does for whatever was pending then."""
+        self.known: Known | None = None
         self.shown: tuple[datetime.datetime, frozenset[int], Mapping[int, Shown]] | None = None
         """What the extensions with these ids showed a moment ago."""
         self.refused = 0

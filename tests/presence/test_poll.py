@@ -266,6 +266,32 @@ async def test_a_graph_that_is_away_for_a_while_needs_nobody(desk: Desk, caplog:
     assert [reason.code for reason in (await desk.room.health.load()).reasons] == ["presence_unread"]
 
 
+async def test_while_nobody_changes_no_records_are_read(desk: Desk) -> None:
+    ids = await desk.world.staff(30)
+    await desk.poll()
+    desk.later(seconds=30)
+    await desk.poll()
+    before = desk.room.tables.traffic.by_table["presence"]
+    for _ in range(3):
+        desk.later(seconds=30)
+        await desk.poll()
+    assert desk.room.tables.traffic.by_table["presence"] - before == 6, "the clock is read and written"
+    desk.teams(ids[7], "Busy")
+    desk.later(seconds=30)
+    await desk.poll()
+    assert desk.shown()["1007"] == "away"
+    assert len(desk.asked()) == 6
+
+
+async def test_a_sweep_in_which_nobody_changed_reads_the_records_once(desk: Desk) -> None:
+    await desk.world.staff(30)
+    await desk.poll()
+    desk.later(minutes=11)
+    before = desk.room.tables.traffic.by_table["presence"]
+    await desk.poll()
+    assert desk.room.tables.traffic.by_table["presence"] - before == 3, "once, beside the clock"
+
+
 # Other rules
 
 
