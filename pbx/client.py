@@ -5,6 +5,7 @@ requests, so nothing is repeated because of its verb: only reads are, and writes
 """
 
 import asyncio
+import math
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -55,8 +56,11 @@ USER_AGENT = "entra-bridge"
 TIMEOUT_SECONDS = 15.0
 CONNECT_SECONDS = 8.0
 READS_AT_ONCE = 2
+"""As many as writes where those are more."""
 PAGE_SIZE = 200
 """Rows of a list page; only the contacts' limit is documented, 100 to 200 is known to work elsewhere."""
+PAGES_AT_ONCE = 50
+"""Pages that are asked for before it is looked again whether there are more."""
 QUERY_IDS = 50
 ATTEMPTS = 4
 LIST_PASSES = 3
@@ -87,7 +91,7 @@ class Pbx:
         self._timeout = timeout
         self.pacer = Pacer(max_writes_per_second)
         self._writes = asyncio.Semaphore(concurrent_writes(max_writes_per_second))
-        self._reads = asyncio.Semaphore(READS_AT_ONCE)
+        self._reads = asyncio.Semaphore(max(READS_AT_ONCE, concurrent_writes(max_writes_per_second)))
         self._session: ClientSession | None = None
         self._token: SharedToken | None = None
         self.concurrency = concurrent_writes(max_writes_per_second)
@@ -237,17 +241,24 @@ class Pbx:
         """
         rows: dict[int, R] = {}
         totals: set[int] = set()
-        page = 0
+        pages = range(1, 2)
         while True:
-            page += 1
-            paging = {"page": str(page), "page_size": str(PAGE_SIZE)}
-            answer = await self.read(path, {**query, **paging}, kind)
+            answers = await asyncio.gather(*(self._page(path, query, page, kind) for page in pages))
             before = len(rows)
-            rows.update((row.id, row) for row in answer.data or [])
-            if answer.total_number is not None:
-                totals.add(answer.total_number)
-            if len(rows) == before or len(rows) >= max(totals, default=len(rows) + 1):
+            for answer in answers:
+                rows.update((row.id, row) for row in answer.data or [])
+                if answer.total_number is not None:
+                    totals.add(answer.total_number)
+            missing = max(totals, default=len(rows) + 1) - len(rows)
+            if len(rows) == before or missing <= 0:
                 return totals, list(rows.values())
+            # As many more as are full of rows, side by side, when it is known how many rows there are.
+            size = max(1, len(answers[0].data or []))
+            more = min(PAGES_AT_ONCE, math.ceil(missing / size)) if totals else 1
+            pages = range(pages.stop, pages.stop + more)
+
+    async def _page[R: Row](self, path: str, query: Mapping[str, str], page: int, kind: type[Page[R]]) -> Page[R]:
+        return await self.read(path, {**query, "page": str(page), "page_size": str(PAGE_SIZE)}, kind)
 
     async def _queried[R: Row](self, path: str, ids: Sequence[int], kind: type[Rows[R]]) -> list[R]:
         wanted = set(ids)

@@ -33,11 +33,20 @@ async def read_presence(pbx: Pbx, extensions: Mapping[int, str]) -> dict[int, Sh
     """What the extensions with these ids show, by id; ``extensions`` has their numbers. An id that has another number
     now belongs to somebody else, and is left out like one that is gone."""
     if len(extensions) <= FEW:
-        pages = (pbx.listed("extension/search", {"search_value": one}, Page[Shown]) for one in extensions.values())
-        rows = list(chain.from_iterable(await asyncio.gather(*pages)))
-    else:
-        rows = await pbx.listed("extension/list", {}, Page[Shown])
+        return await search_presence(pbx, extensions)
+    return {key: row for key, row in (await list_presence(pbx)).items() if extensions.get(key) == row.number}
+
+
+async def search_presence(pbx: Pbx, extensions: Mapping[int, str]) -> dict[int, Shown]:
+    """The same by a search for each."""
+    pages = (pbx.listed("extension/search", {"search_value": one}, Page[Shown]) for one in extensions.values())
+    rows = chain.from_iterable(await asyncio.gather(*pages))
     return {row.id: row for row in rows if extensions.get(row.id) == row.number}
+
+
+async def list_presence(pbx: Pbx) -> dict[int, Shown]:
+    """What all extensions show."""
+    return {row.id: row for row in await pbx.listed("extension/list", {}, Page[Shown])}
 
 
 async def write_presence(pbx: Pbx, extension_id: int, status: str) -> None:

@@ -13,13 +13,13 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import batched
+from itertools import batched, islice
 
 import msgspec
 
-from presence.hearing import Said, hear, stamp
+from presence import recorder
+from presence.hearing import Said, stamp
 from presence.messages import Answer, Update
-from presence.push import submit
 from presence.refusals import refuse, report_soon
 from presence.room import Memory, Room, memory_of
 from presence.sealed import Sealed, Unreadable, open_sealed
@@ -27,7 +27,7 @@ from presence.tokens import Expected, Unproven
 from presence.trust import Unknown
 from store.document import Settings
 from store.errors import Changed, StoreError
-from store.presence import PresenceSubscription, Teams, UserPresence
+from store.presence import PresenceSubscription, Teams
 
 log = logging.getLogger("presence")
 
@@ -36,14 +36,15 @@ LONGEST_TOKEN = 2048
 UNFIT = re.compile(r"[<>\x00-\x1f\x7f]")
 LARGEST_BODY = 1_000_000
 """Bytes; 650 users with everything that belongs to them take less."""
-RECORD_SECONDS = 0.6
+RECORD_SECONDS = 0.5
 """So long proving and recording may take."""
-ANSWER_SECONDS = 0.8
+ANSWER_SECONDS = 0.6
 """So long after the beginning the answer is given, whether the PBX was written to or not."""
 FRESH = datetime.timedelta(seconds=15)
 """So long the records of subscriptions are used as they were read."""
-PAUSE = datetime.timedelta(seconds=2)
-"""Unknown subscriptions make us read the records again at most so often, however many are made up."""
+PAUSE_SECONDS = 0.25
+"""Unknown subscriptions make us read the records again at most so often, however many are made up; who names one waits
+for it, as it may be new."""
 MESSAGE_PAUSE = datetime.timedelta(seconds=2)
 OBJECT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 LOOK = 650
@@ -118,14 +119,19 @@ async def _received(room: Room, memory: Memory, body: bytes) -> Answer:
     if not items:
         return ACCEPTED
     news = _News()
+    written: asyncio.Future[bool] | None = None
     try:
         async with asyncio.timeout(RECORD_SECONDS):
             if not (await memory.rules(room, now)).are_on:
                 return ACCEPTED
             await _believe(room, memory, items, tokens, news)
-            changed = await _record(room, news.said)
-    except (StoreError, TimeoutError) as error:
-        log.warning("Presence could not be recorded, Graph is asked instead: %s", error or "no answer in time")
+            if news.said:
+                written = await asyncio.shield(recorder.record(room, news.said))
+    except TimeoutError:
+        memory.unsure.update(news.look)  # and whoever is not recorded yet, which goes on behind the answer
+        return Answer(202, updates=_late(room, memory, now))
+    except StoreError as error:
+        log.warning("Presence could not be recorded, Graph is asked instead: %s", error)
         return Answer(202, updates=_looks(room, [*news.look, *(one.object_id for one in news.said)]))
     except Exception:
         log.exception("Presence could not be recorded")
@@ -133,9 +139,19 @@ async def _received(room: Room, memory: Memory, body: bytes) -> Answer:
     updates = _looks(room, news.look)
     if news.ended:
         updates += (Update(room.id, subscriptions=True),)
-    if not await _written(room, changed, started + ANSWER_SECONDS) and _may_queue(memory, now):
+    if written is not None and not await _is_done(written, started + ANSWER_SECONDS) and _may_queue(memory, now):
         updates += (Update(room.id),)
     return Answer(202, updates=updates)
+
+
+def _late(room: Room, memory: Memory, now: datetime.datetime) -> tuple[Update, ...]:
+    """Have Graph asked about those who may not be recorded, in case that this process ends before they are. Under load
+    one message is for many requests."""
+    if not memory.unsure or not _may_queue(memory, now):
+        return ()
+    some = list(islice(memory.unsure, LOOK))
+    memory.unsure.difference_update(some)
+    return (Update(room.id, look=tuple(some)),)
 
 
 def handshake(token: str) -> Answer:
@@ -226,45 +242,30 @@ def _said(memory: Memory, item: Item, record: PresenceSubscription, moment: str)
     return Said(object_id=object_id, teams=teams, sequence=content.sequence_number or "", at=moment)
 
 
-async def _record(room: Room, said: Sequence[Said]) -> list[str]:
-    """Record what is new about users who are followed; answers who shows something else now, the newest last."""
-    by_user: dict[str, list[Said]] = {}
-    for one in said:
-        by_user.setdefault(one.object_id, []).append(one)
-
-    def change(key: str, row: UserPresence | None) -> UserPresence | None:
-        if row is None or not row.is_followed:
-            return None
-        for one in by_user[key]:
-            row = hear(row, one)
-        return row
-
-    if not by_user:
-        return []
-    return [row.object_id for row in await room.store.change(by_user, change) if row.is_pending]
-
-
-async def _written(room: Room, object_ids: Sequence[str], deadline: float) -> bool:
-    """Whether these users are on the PBX before ``deadline``; if not, it goes on behind the answer."""
-    if not object_ids:
-        return True
-    done = submit(room, object_ids)
-    await asyncio.wait([done], timeout=max(0.0, deadline - time.monotonic()))
-    return done.done() and done.result()
+async def _is_done(written: asyncio.Future[bool], deadline: float) -> bool:
+    """Whether the PBX has it before ``deadline``; if not, it goes on behind the answer."""
+    await asyncio.wait([written], timeout=max(0.0, deadline - time.monotonic()))
+    return written.done() and written.result()
 
 
 async def _refresh(room: Room, memory: Memory, items: Sequence[Item], now: datetime.datetime) -> None:
     """Read the subscriptions anew when they are old, or when somebody names an unknown one."""
 
-    def is_needed() -> bool:
-        age = FRESH if all(item.subscription_id in memory.records for item in items) else PAUSE
-        return memory.records_at is None or not memory.records_at <= now < memory.records_at + age
+    def is_known() -> bool:
+        return all(item.subscription_id in memory.records for item in items)
 
-    if not is_needed():
+    def is_fresh() -> bool:
+        return memory.records_at is not None and memory.records_at <= now < memory.records_at + FRESH
+
+    if is_known() and is_fresh():
         return
+    asked = time.monotonic()
     async with memory.reading:
-        if not is_needed():
+        if is_fresh() and (is_known() or memory.read_at > asked):
             return  # another request did it meanwhile
+        if is_fresh():
+            await asyncio.sleep(memory.read_at + PAUSE_SECONDS - time.monotonic())
+        memory.read_at = time.monotonic()
         records = [kept.record for kept in (await room.store.subscriptions()).values()]
         memory.records = {record.id: record for record in records if record.id}
         memory.asked = [record for record in records if record.state == "asked"]

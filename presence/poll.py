@@ -53,11 +53,12 @@ async def poll(room: Room) -> list[Update]:
 
 
 async def look_again(room: Room) -> list[Update]:
-    """The rules or the state of the connection changed: begin, go on by the new ones, or end what Graph announces."""
+    """The rules, the users or the state of the connection changed: begin, find out anew whom it is about, or end what
+    Graph announces."""
     rules = Rules((await room.settings.load()).settings, await room.health.load())
     memory_of(room).forget_rules()
     if rules.are_on:
-        return await _poll(room, rules)
+        return await _poll(room, rules, is_asked=True)
     for trouble in await end_all(room):
         log.warning("%s", trouble)
     await room.store.forget_clock()
@@ -73,23 +74,31 @@ async def carry_out(room: Room, update: Update) -> list[Update]:
     looks = dict.fromkeys(update.look)
     if update.subscriptions:
         looks |= dict.fromkeys(await ensure(room, rules))
-    if looks:
-        rows = await room.store.some(looks)
-        followed = [key for key, row in rows.items() if row.is_followed]
-        if followed:
-            async with await room.open_graph(rules.settings, rules.health) as graph:
-                await _look(room, graph, followed)
+    if looks and await _looked(room, rules, looks):
+        return []
     return [Update(room.id)] if await push_pending(room) else []
 
 
-async def _poll(room: Room, rules: Rules) -> list[Update]:
+async def _looked(room: Room, rules: Rules, object_ids: Iterable[str]) -> bool:
+    """Ask Graph about users whom it announced, record and write what is new. ``False`` when something is left."""
+    rows = await room.store.some(object_ids)
+    followed = [key for key, row in rows.items() if row.is_followed]
+    if not followed:
+        return True
+    async with await room.open_graph(rules.settings, rules.health) as graph:
+        said = await _said(room, graph, followed, "notification")
+    written = await room.store.change(said, lambda key, row: _heard(row, said[key]))
+    return await submit(room, [row.object_id for row in written if row.is_pending])
+
+
+async def _poll(room: Room, rules: Rules, *, is_asked: bool = False) -> list[Update]:
     if not rules.are_on:
         return []
     now, presence = room.now(), rules.settings.presence
     await count(room)
     kept = await room.store.clock()
     digest = _digest(presence)
-    is_sweep = digest != kept.clock.rules or _is_due(kept.clock.swept_at, SWEEP, now)
+    is_sweep = is_asked or digest != kept.clock.rules or _is_due(kept.clock.swept_at, SWEEP, now)
     if not (is_sweep or _is_due(kept.clock.polled_at, datetime.timedelta(seconds=presence.poll_seconds), now)):
         return []
     clock = msgspec.structs.replace(kept.clock, polled_at=stamp(now))
@@ -184,12 +193,6 @@ async def _announced(room: Room) -> set[str]:
     now = stamp(room.now())
     kept = (await room.store.subscriptions()).values()
     return {user.lower() for one in kept if one.record.covers(now) for user in one.record.users}
-
-
-async def _look(room: Room, graph: Graph, object_ids: Iterable[str]) -> None:
-    """Ask Graph about users whom it announced, and record what is new."""
-    said = await _said(room, graph, object_ids, "notification")
-    await room.store.change(said, lambda key, row: _heard(row, said[key]))
 
 
 async def _said(room: Room, graph: Graph, object_ids: Iterable[str], source: Source) -> dict[str, Said]:

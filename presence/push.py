@@ -10,13 +10,14 @@ import datetime
 import logging
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 
 import msgspec
 
-from pbx.client import Pbx
+from pbx.client import PAGE_SIZE, Pbx
 from pbx.errors import ItemError, NotFound, OutcomeUnknown, PbxError, Stop
 from pbx.pacing import concurrent_writes
-from pbx.presence import Shown, read_presence, write_presence
+from pbx.presence import FEW, Shown, list_presence, search_presence, write_presence
 from presence.attention import UNWRITTEN, tell_reason, tell_recovery
 from presence.hearing import stamp
 from presence.mapping import Current, decide, effective_map, settled
@@ -24,7 +25,7 @@ from presence.room import Memory, Room, Rules, memory_of
 from store.document import Presence, Settings
 from store.errors import SecretMissing, StoreError
 from store.leases import Holder, Lease
-from store.presence import UserPresence
+from store.presence import Status, UserPresence
 
 log = logging.getLogger("presence")
 
@@ -37,11 +38,12 @@ ROUND_SECONDS = 2.0
 """So long the writes of one round take; then what is the newest is looked at again."""
 PENDING_SECONDS = 240.0
 """So long a message of the queue is worked on; what is left is for another one."""
-MANY = 200
-MANY_SECONDS = 5.0
-"""The same when so many users are looked at: that costs a list of all extensions."""
-MOST = 5_000
+MOST = 500
 """Users looked at in one round."""
+LISTED = datetime.timedelta(seconds=5)
+"""So long a list of all extensions counts for rounds of many users: in a burst it would be read all the time."""
+SETTLED_AT_ONCE = 100
+"""Users whose outcome is stored together, while others are written."""
 LEASE_PAUSE = 1.0
 """Seconds until the lease is tried again that another process has."""
 
@@ -49,6 +51,8 @@ GONE = "The extension does not exist on the PBX any more."
 
 type Outcome = tuple[UserPresence, UserPresence]
 """A user as he was when he was looked at, and as he is after it."""
+type Left = list[str]
+"""Users whose turn did not come."""
 
 
 def submit(room: Room, object_ids: Iterable[str]) -> asyncio.Future[bool]:
@@ -82,7 +86,7 @@ async def push_pending(room: Room) -> bool:
         if not pending:
             return False
         try:
-            if not await _write_out(room, memory, rules, pending):
+            if await _write_out(room, memory, rules, pending) is None:
                 await room.sleep(LEASE_PAUSE)
         except (Stop, SecretMissing) as error:  # an administrator is needed; the next poll tries again
             await _failed(room, memory, error)
@@ -92,14 +96,15 @@ async def push_pending(room: Room) -> bool:
 
 async def _drain(room: Room, memory: Memory) -> None:
     while memory.waiting:
-        ids = list(reversed(memory.waiting))
+        ids = list(islice(reversed(memory.waiting), MOST))
         is_done = False
         try:
             rules = await memory.rules(room, room.now())
-            ids = ids[: _round_size(rules.settings)]
             for object_id in ids:
-                del memory.waiting[object_id]
-            is_done = not rules.are_on or await _write_out(room, memory, rules, ids)
+                memory.waiting.pop(object_id, None)
+            left = await _write_out(room, memory, rules, ids) if rules.are_on else []
+            is_done = left is not None
+            ids = _returned(memory, ids, left or [])
         except (StoreError, PbxError) as error:
             await _failed(room, memory, error)
         except Exception:
@@ -108,6 +113,13 @@ async def _drain(room: Room, memory: Memory) -> None:
             ids += memory.waiting
             memory.waiting.clear()  # whatever it was, it is in the way of the others too
         _tell(memory, ids, is_done)
+
+
+def _returned(memory: Memory, ids: Sequence[str], left: Left) -> list[str]:
+    """Have those wait on whose turn did not come, behind all that is newer; answers who is done."""
+    waiting = {object_id: None for object_id in reversed(left) if object_id not in memory.waiting}
+    memory.waiting = waiting | memory.waiting
+    return [object_id for object_id in ids if object_id not in waiting]
 
 
 def _tell(memory: Memory, ids: Sequence[str], is_done: bool) -> None:
@@ -124,106 +136,143 @@ def _tell(memory: Memory, ids: Sequence[str], is_done: bool) -> None:
     memory.waiters[:] = still
 
 
-async def _write_out(room: Room, memory: Memory, rules: Rules, object_ids: Sequence[str]) -> bool:
-    """One round: look at these users, and write those that come first. ``False`` when another process is at it."""
+async def _write_out(room: Room, memory: Memory, rules: Rules, object_ids: Sequence[str]) -> Left | None:
+    """One round: look at these users, and write those that come first. ``None`` when another process is at it."""
     async with memory.writing:
         held = await room.leases.acquire(LEASE, secrets.token_hex(8))
         if isinstance(held, Holder):
-            return False
+            return None
         async with held.kept():
-            await _round(room, memory, rules, held, object_ids[:MOST])
+            left = await _round(room, memory, rules, held, object_ids[:MOST])
     if memory.is_failing:
         memory.is_failing = False
         log.info("Presence is written to the PBX again")
     if any(reason.code == UNWRITTEN for reason in rules.health.reasons):
         memory.forget_rules()
         await tell_recovery(room, UNWRITTEN)
-    return True
+    return left
 
 
-async def _round(room: Room, memory: Memory, rules: Rules, lease: Lease, object_ids: Sequence[str]) -> None:
+async def _round(room: Room, memory: Memory, rules: Rules, lease: Lease, object_ids: Sequence[str]) -> Left:
     rows = await room.store.some(object_ids)
     users = [rows[key] for key in object_ids if key in rows and rows[key].is_pending and rows[key].is_followed]
     if not users:
-        return
+        return []
     try:
         pbx = await memory.pbx(room, rules, room.now())
-        shown = await read_presence(pbx, {user.pbx_id: user.number for user in users if user.pbx_id is not None})
+        shown = await _shown(room, memory, pbx, users)
         pace = _Pace(room, lease, rules.settings, is_shared=await room.leases.holder(RUN_LEASE) is not None)
-        writer = _Writer(room, rules.settings.presence, pbx, pace, _round_size(rules.settings, len(users)))
-        try:
-            await writer.follow_all(users, shown)
-        finally:
-            await _settle(room, writer.outcomes)
+        writer = _Writer(room, rules.settings.presence, pbx, pace, shown)
+        return await writer.follow_all(users)
     except Stop:
         await memory.close_pbx()
         raise
 
 
+async def _shown(room: Room, memory: Memory, pbx: Pbx, users: Sequence[UserPresence]) -> dict[int, Shown]:
+    """What the extensions of these users show. Of many the list is kept for a moment; what is written is noted there,
+    and what somebody chooses meanwhile is as if he had chosen it before."""
+    wanted = {user.pbx_id: user.number for user in users if user.pbx_id is not None}
+    if len(wanted) <= max(FEW, memory.pages):
+        return await search_presence(pbx, wanted)
+    now = room.now()
+    if memory.listed is None or not memory.listed[0] <= now < memory.listed[0] + LISTED:
+        memory.listed = now, await list_presence(pbx)
+        memory.pages = len(memory.listed[1]) // PAGE_SIZE
+    every = memory.listed[1]
+    return {key: every[key] for key, number in wanted.items() if key in every and every[key].number == number}
+
+
 class _Writer:
     """Looks at users and writes what is to be written, in one round."""
 
-    def __init__(self, room: Room, presence: Presence, pbx: Pbx, pace: "_Pace", writes: int) -> None:
-        self.outcomes: list[Outcome] = []
+    def __init__(self, room: Room, presence: Presence, pbx: Pbx, pace: "_Pace", shown: Mapping[int, Shown]) -> None:
         self._room = room
-        self._writes = writes
         self._presence = presence
         self._pbx = pbx
         self._pace = pace
-        self._places = asyncio.Semaphore(pbx.concurrency)
+        self._shown = shown
+        self._listed = memory_of(room).listed
+        self._until = room.now() + datetime.timedelta(seconds=ROUND_SECONDS)
+        self._outcomes: list[Outcome] = []
+        self._settling: list[asyncio.Task[None]] = []
         self._fault: Exception | None = None
 
-    async def follow_all(self, users: Sequence[UserPresence], shown: Mapping[int, Shown]) -> None:
-        """Write these users in their order, a few side by side. After a fault that is not of one user nothing more is
-        sent; it is raised when all that was sent is answered."""
+    async def follow_all(self, users: Sequence[UserPresence]) -> Left:
+        """Write these users in their order, a few side by side, until the round's time is up. After a fault that is
+        not of one user nothing more is sent; it is raised when all that was sent is answered and recorded."""
+        turns = iter(users)
+        left: list[UserPresence] = []
 
-        async def one(user: UserPresence) -> None:
-            async with self._places:
+        async def work() -> None:
+            for user in turns:
                 if self._fault is not None:
                     return
                 try:
-                    await self._follow(user, shown.get(user.pbx_id or 0))
+                    if not await self._follow(user):
+                        left.append(user)
+                        return
                 except Exception as error:  # noqa: BLE001 - raised below, when the others are done
                     self._fault = self._fault or error
 
         async with asyncio.TaskGroup() as group:
-            for user in users:
-                group.create_task(one(user))
+            for _ in range(min(self._pbx.concurrency, len(users))):
+                group.create_task(work())
+        self._settle()
+        await asyncio.gather(*self._settling)
         if self._fault is not None:
             raise self._fault
+        return [user.object_id for user in (*left, *turns)]
 
-    async def _follow(self, user: UserPresence, found: Shown | None) -> None:
-        """Do it for one; a write for which there is no room is left for the next round."""
+    async def _follow(self, user: UserPresence) -> bool:
+        """Do it for one; ``False`` when there is a write and no time for it."""
+        found = self._shown.get(user.pbx_id or 0)
         if found is None:
-            self.outcomes.append((user, _unable(user, "gone", GONE)))
-            return
+            self._done(user, _unable(user, "gone", GONE))
+            return True
         table = effective_map(self._presence.default_map, user.preference.map)
         current = Current(found.status, found.custom_presence_status or "")
         verdict = decide(user, table, current, self._presence.respect_manual)
         if verdict.status is None:
-            self.outcomes.append((user, settled(user, verdict, table, current, stamp(self._room.now()))))
-        elif self._writes > 0:
-            self._writes -= 1
-            written = await self._write(user, found.id, verdict.status)
-            if written is None:
-                now = self._room.now()
-                after = settled(user, verdict, table, current, stamp(now))
-                written = msgspec.structs.replace(after, delay_ms=_delay(user, now))
-            self.outcomes.append((user, written))
+            self._done(user, settled(user, verdict, table, current, stamp(self._room.now())))
+            return True
+        if self._room.now() >= self._until:
+            return False
+        failed = await self._write(user, found, verdict.status)
+        if failed is None:
+            now = self._room.now()
+            after = settled(user, verdict, table, current, stamp(now))
+            self._done(user, msgspec.structs.replace(after, delay_ms=_delay(user, now)))
+        else:
+            self._done(user, failed)
+        return True
 
-    async def _write(self, user: UserPresence, extension_id: int, status: str) -> UserPresence | None:
+    async def _write(self, user: UserPresence, found: Shown, status: Status) -> UserPresence | None:
         """The user when he could not be written; ``None`` when the PBX confirmed it."""
         await self._pace.turn()
         try:
-            await write_presence(self._pbx, extension_id, status)
+            await write_presence(self._pbx, found.id, status)
         except NotFound:
             return _unable(user, "gone", GONE)
         except ItemError as error:
             return _unable(user, "failed", f"The PBX refuses it: {error}.")
         except OutcomeUnknown:
-            self.outcomes.append((user, msgspec.structs.replace(user, sent=status)))
+            self._done(user, msgspec.structs.replace(user, sent=status))
+            memory_of(self._room).listed = None  # what this extension shows is not known any more
             raise
+        if self._listed is not None and found.id in self._listed[1]:
+            self._listed[1][found.id] = msgspec.structs.replace(found, presence_status=status)
         return None
+
+    def _done(self, user: UserPresence, after: UserPresence) -> None:
+        self._outcomes.append((user, after))
+        if len(self._outcomes) >= SETTLED_AT_ONCE:
+            self._settle()
+
+    def _settle(self) -> None:
+        outcomes, self._outcomes = self._outcomes, []
+        if outcomes:
+            self._settling.append(asyncio.create_task(_settle(self._room, outcomes)))
 
 
 def _unable(user: UserPresence, outcome: str, error: str) -> UserPresence:
@@ -286,12 +335,6 @@ def _moment(note: str) -> float:
     with contextlib.suppress(ValueError):
         return float(note)
     return 0.0
-
-
-def _round_size(settings: Settings, users: int = 0) -> int:
-    """How many writes a round has."""
-    seconds = MANY_SECONDS if users > MANY else ROUND_SECONDS
-    return max(1, int(settings.pbx.max_writes_per_second * seconds))
 
 
 async def _failed(room: Room, memory: Memory, error: StoreError | PbxError) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from graph.client import Graph
 from pbx.client import Pbx
 from pbx.presence import Shown
+from presence.hearing import Said
 from presence.trust import Trust
 from store.document import Settings
 from store.environment import Environment
@@ -154,9 +155,20 @@ class Memory:
         self.asked: list[PresenceSubscription] = []
         """Graph may announce changes before it has answered that it made the subscription."""
         self.records_at: datetime.datetime | None = None
+        self.read_at = 0.0
+        """The same by the process's own clock (seconds)."""
+        self.unrecorded: list[tuple[Sequence[Said], asyncio.Future[asyncio.Future[bool]]]] = []
+        """What notifications said and storage has not yet, with who waits for it."""
+        self.recording: asyncio.Task[None] | None = None
+        self.unsure: set[str] = set()
+        """Users about whom something was heard that may not be recorded."""
         self.message_at: datetime.datetime | None = None
         """When a message for the queue was last made, which does for whatever was pending then."""
         self.known: Known | None = None
+        self.listed: tuple[datetime.datetime, dict[int, Shown]] | None = None
+        """What all extensions showed a moment ago, with what was written since."""
+        self.pages = 0
+        """How long that list was: to search for so many extensions costs less."""
         self.shown: tuple[datetime.datetime, frozenset[int], Mapping[int, Shown]] | None = None
         """What the extensions with these ids showed a moment ago."""
         self.refused = 0
@@ -191,7 +203,7 @@ class Memory:
 
     async def close_pbx(self) -> None:
         """Have the PBX opened anew the next time, with the secret as it is then."""
-        held, self._pbx = self._pbx, None
+        held, self._pbx, self.listed = self._pbx, None, None
         if held is not None:
             await held[0].close()
 
@@ -208,8 +220,10 @@ def memory_of(room: Room) -> Memory:
 async def close(room: Room) -> None:
     """Finish what is being written and let go of the PBX."""
     memory = memory_of(room)
-    for task in (memory.drain, memory.counting):
+    for task in (memory.recording, memory.counting):
         if task is not None:
             await asyncio.wait([task])
+    if memory.drain is not None:
+        await asyncio.wait([memory.drain])
     await memory.trust.close()
     await memory.close_pbx()

@@ -22,7 +22,7 @@ from graph.presence import IDS_A_CALL, NewPresenceSubscription, delegated_graph,
 from graph.subscriptions import graph_time
 from presence.certificates import Certificate, current_certificate
 from presence.hearing import stamp
-from presence.room import Room, Rules, Subscriber
+from presence.room import Room, Rules, Subscriber, memory_of
 from store.document import Settings
 from store.errors import Changed, StoreError
 from store.identity import LOOPBACK
@@ -258,13 +258,13 @@ class _Keeper:
             failures=before.failures,
             next_try_at=stamp(self._now + CLAIM),
         )
-        self._kept = await self._room.store.save_subscription(asked, self._kept.etag)
+        await self._save(asked)
         try:
             asked, found = await self._subscribe(graph, asked, certificate)
         except GraphError as error:
             if not isinstance(error, Retry):  # refused: surely not made
                 gone = msgspec.structs.replace(asked, state="gone")
-                self._kept = await self._room.store.save_subscription(gone, self._kept.etag)
+                await self._save(gone)
             raise
         await self._live(asked, found)
 
@@ -320,7 +320,12 @@ class _Keeper:
             failures=0,
             next_try_at="",
         )
-        self._kept = await self._room.store.save_subscription(live, self._kept.etag)
+        await self._save(live)
+
+    async def _save(self, record: PresenceSubscription) -> None:
+        """Record it; what this process takes from Graph from now on is compared with it."""
+        self._kept = await self._room.store.save_subscription(record, self._kept.etag)
+        memory_of(self._room).records_at = None
 
 
 def _new(record: PresenceSubscription, certificate: Certificate | None) -> NewPresenceSubscription:

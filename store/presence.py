@@ -4,6 +4,7 @@ A notification reads the records of the users in it and writes those that change
 wrote it meanwhile.
 """
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from itertools import batched
 from typing import Literal
@@ -21,8 +22,10 @@ SUBSCRIPTIONS = "subscriptions"
 """The table of all subscriptions; those to presence are in a partition of their own."""
 CLOCK = "clock"
 TRIES = 10
-ONE_PASS = 10 * KEYS_A_QUERY
-"""From so many users on it takes fewer requests to read all records than to ask for them."""
+ONE_PASS = 70 * KEYS_A_QUERY
+"""For so many users all records are read. A request by keys costs about as much as 70 records of a long list."""
+AT_ONCE = 4
+"""Requests by keys under way."""
 TRANSACTION = 100
 
 type Status = Literal["available", "away", "business_trip", "do_not_disturb", "lunch", "off_work"]
@@ -233,7 +236,8 @@ class PresenceStore:
         self._subscriptions = f"{connection}-presence"
 
     async def some(self, object_ids: Iterable[str]) -> dict[str, UserPresence]:
-        """The records of these users, as far as they exist; one request for each 14, or for each 1,000 of all."""
+        """The records of these users, as far as they exist; one request for each 14, or for each 1,000 of all when
+        they are many."""
         return {key: _user(row) for key, row in (await self._rows(_keys(object_ids))).items()}
 
     async def all(self) -> dict[str, UserPresence]:
@@ -317,10 +321,14 @@ class PresenceStore:
         if len(keys) >= ONE_PASS:
             wanted = set(keys)
             return {row.key: row async for row in self._tables.query(TABLE, self._partition) if row.key in wanted}
-        found: dict[str, Row] = {}
-        for some in batched(keys, KEYS_A_QUERY, strict=False):
-            found |= {row.key: row async for row in self._tables.keys(TABLE, self._partition, some)}
-        return found
+        places = asyncio.Semaphore(AT_ONCE)
+
+        async def read(some: Sequence[str]) -> list[Row]:
+            async with places:
+                return [row async for row in self._tables.keys(TABLE, self._partition, some)]
+
+        found = await asyncio.gather(*(read(some) for some in batched(keys, KEYS_A_QUERY, strict=False)))
+        return {row.key: row for rows in found for row in rows}
 
     async def _write(self, writes: Sequence[Write]) -> list[str]:
         """Write them; answers the keys of those that somebody else was faster with."""

@@ -42,6 +42,9 @@ PATIENT = frozenset({"approval", "resume", "enable", "pause", "disable", "discon
 REPEATED = frozenset({"api", "changes", "console", "poll"})
 """Who asked for runs that need no second try: whoever asked asks again."""
 
+MOVES = ("create", "associate", "delete", "release")
+"""Operations that change who has an extension of ours."""
+
 
 class Execution:
     """One execution of a run. A run that is interrupted or out of time is executed again until it is finished."""
@@ -59,6 +62,12 @@ class Execution:
         self._journal = Journal(connection.runs, run, etag, now)
         self._now = now
         self._deadline = time.monotonic() + budget
+
+    @property
+    def has_moved_users(self) -> bool:
+        """Whether other users are linked now than before the run, or with other extensions."""
+        run = self._journal.run
+        return not run.preview and any(run.counts.get(f"{name}.done") for name in MOVES)
 
     async def execute(self) -> bool:
         """Work on the run; ``True`` when another execution has to continue it."""

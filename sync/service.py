@@ -137,13 +137,17 @@ def other_sections(saved: Settings, settings: Settings) -> list[str]:
 
 
 async def execute(connection: Connection, id_: str, now: Callable[[], datetime.datetime]) -> list[Message]:
-    """Execute a run; answers the message that continues it when its time was up."""
+    """Execute a run; answers the message that continues it when its time was up, or tells who else follows it."""
     loaded = await connection.runs.load(id_)
     if loaded is None:
         log.error("There is no run %s; its message is dropped", id_)
         return []
-    continues = await Execution(connection, *loaded, now=now).execute()
-    return [Message(connection.id, id_)] if continues else []
+    execution = Execution(connection, *loaded, now=now)
+    if await execution.execute():
+        return [Message(connection.id, id_)]
+    if execution.has_moved_users and (await connection.settings.load()).settings.presence.enabled:
+        return [Message(connection.id, task="presence")]
+    return []
 
 
 async def save_settings(

@@ -694,6 +694,19 @@ async def test_presence_is_told_when_the_integration_is_suspended_and_when_it_go
     assert tasks(await post(world, "enable")) == ["run", "presence"]
 
 
+async def test_presence_is_told_when_others_have_extensions(world: World) -> None:
+    async def tasks() -> list[str]:
+        run, _ = await service.request_run(world.connection, world.tell(), started_by="api")
+        return [message.task for message in await service.execute(world.connection, run.id, world.tell)]
+
+    world.person("New Here")
+    assert await tasks() == [], "presence is off"
+    await saved(world, lambda document: document["presence"].update(enabled=True))
+    assert await tasks() == [], "nobody came or went"
+    world.person("Newer Here")
+    assert await tasks() == ["presence"]
+
+
 # Secrets and their end
 
 

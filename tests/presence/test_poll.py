@@ -309,6 +309,18 @@ async def test_other_rules_count_at_once(desk: Desk) -> None:
     assert await followed(desk) == set()
 
 
+async def test_who_gets_an_extension_is_followed_at_once(desk: Desk) -> None:
+    _, finn = await desk.world.staff(2)
+    [link] = [link for link in await desk.world.links() if link.object_id == finn]
+    await desk.room.links.write(remove=[finn])
+    await desk.poll()
+    assert finn not in await followed(desk)
+    await desk.room.links.write(save=[link])
+    desk.teams(finn, "Busy")
+    await look_again(desk.room)
+    assert desk.shown()["1001"] == "away"
+
+
 async def test_switched_on_it_begins_at_once(desk: Desk) -> None:
     await desk.rules(enabled=False)
     [noor] = await desk.world.staff(1)

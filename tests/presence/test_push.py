@@ -273,7 +273,7 @@ async def test_a_fault_that_passes_is_raised_for_the_queue_to_ask_again(
     async def busy(*_: object) -> None:
         raise PbxError("it is busy")
 
-    monkeypatch.setattr(push, "read_presence", busy)
+    monkeypatch.setattr(push, "search_presence", busy)
     with pytest.raises(PbxError, match="busy"):
         await push_pending(desk.room)
     assert (await desk.record(noor)).is_pending

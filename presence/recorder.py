@@ -1,0 +1,67 @@
+"""Records what notifications say: what several bring at the same time goes to storage together, and what is new goes
+on to the PBX. It is not broken off when Graph's patience ends."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from presence.hearing import Said, hear
+from presence.push import submit
+from presence.room import Memory, Room, memory_of
+from store.errors import StoreError
+from store.presence import UserPresence
+
+log = logging.getLogger("presence")
+
+
+def record(room: Room, said: Sequence[Said]) -> asyncio.Future[asyncio.Future[bool]]:
+    """Record this. The answer comes when it is stored, and tells when and whether the PBX has it, as ``submit`` does;
+    ``StoreError`` when it cannot be stored."""
+    memory = memory_of(room)
+    stored: asyncio.Future[asyncio.Future[bool]] = asyncio.get_running_loop().create_future()
+    memory.unrecorded.append((said, stored))
+    memory.unsure.update(one.object_id for one in said)
+    if memory.recording is None or memory.recording.done():
+        memory.recording = asyncio.create_task(_record_all(room, memory))
+    return stored
+
+
+async def _record_all(room: Room, memory: Memory) -> None:
+    while memory.unrecorded:
+        batch, memory.unrecorded = memory.unrecorded, []
+        try:
+            changed = await _record(room, [one for said, _ in batch for one in said])
+        except Exception as error:  # noqa: BLE001 - who waits for it is told
+            _fail([stored for _, stored in batch], error)
+            continue
+        for said, stored in batch:
+            users = dict.fromkeys(one.object_id for one in said)
+            memory.unsure.difference_update(users)
+            written = submit(room, [user for user in users if user in changed])
+            if not stored.done():
+                stored.set_result(written)
+
+
+async def _record(room: Room, said: Sequence[Said]) -> set[str]:
+    """Record what is new about users who are followed; answers who shows something else now."""
+    by_user: dict[str, list[Said]] = {}
+    for one in said:
+        by_user.setdefault(one.object_id, []).append(one)
+
+    def change(key: str, row: UserPresence | None) -> UserPresence | None:
+        if row is None or not row.is_followed:
+            return None
+        for one in by_user[key]:
+            row = hear(row, one)
+        return row
+
+    return {row.object_id for row in await room.store.change(by_user, change) if row.is_pending}
+
+
+def _fail(waiting: Sequence[asyncio.Future[asyncio.Future[bool]]], error: Exception) -> None:
+    for stored in waiting:
+        if not stored.done():
+            stored.set_exception(error)
+    if all(stored.cancelled() for stored in waiting):
+        words = str(error) if isinstance(error, StoreError) else type(error).__name__
+        log.warning("Presence could not be recorded, Graph is asked about it later: %s", words)
