@@ -34,12 +34,15 @@ RUN_LEASE = "run"
 """What a run of the directory sync holds while it writes."""
 SHARE = 0.5
 """Of the pace, while a run goes on. The run keeps its own: it does not wait for presence."""
-ROUND_SECONDS = 2.0
+ROUND_SECONDS = 0.5
 """So long the writes of one round take; then what is the newest is looked at again."""
+HOLD = datetime.timedelta(seconds=10)
+"""So long one process writes; then another one may."""
 PENDING_SECONDS = 240.0
 """So long a message of the queue is worked on; what is left is for another one."""
+FIRST = 100
 MOST = 500
-"""Users looked at in one round."""
+"""Users looked at in the first round, and at most: later ones look at half as many again as were written in time."""
 LISTED = datetime.timedelta(seconds=5)
 """So long a list of all extensions counts for rounds of many users: in a burst it would be read all the time."""
 SETTLED_AT_ONCE = 100
@@ -55,19 +58,22 @@ type Left = list[str]
 """Users whose turn did not come."""
 
 
-def submit(room: Room, object_ids: Iterable[str]) -> asyncio.Future[bool]:
-    """Have these users written out by this process, behind what it is doing. The answer says whether that was done;
-    otherwise they stay pending, and a message has to be queued."""
+def submit(room: Room, object_ids: Iterable[str], *, is_old: bool = False) -> asyncio.Future[bool]:
+    """Have these users, the newest last, written out by this process, behind what it is doing. The answer says whether
+    that was done; otherwise they stay pending, and a message has to be queued. ``is_old``: after all who wait."""
     memory = memory_of(room)
-    wanted = set(object_ids)
+    wanted = dict.fromkeys(object_ids)
     done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
     if not wanted:
         done.set_result(True)
         return done
-    memory.waiters.append((wanted, done))
-    for object_id in wanted:
-        memory.waiting.pop(object_id, None)  # so that it is the newest again
-        memory.waiting[object_id] = None
+    memory.waiters.append((set(wanted), done))
+    if is_old:
+        _put_behind(memory, wanted)
+    else:
+        for object_id in wanted:
+            memory.waiting.pop(object_id, None)  # so that it is the newest again
+            memory.waiting[object_id] = None
     if memory.drain is None or memory.drain.done():
         memory.drain = asyncio.create_task(_drain(room, memory))
     return done
@@ -79,50 +85,83 @@ async def push_pending(room: Room) -> bool:
     memory = memory_of(room)
     deadline = room.now() + datetime.timedelta(seconds=PENDING_SECONDS)
     while room.now() < deadline:
-        rules = await memory.rules(room, room.now())
-        if not rules.are_on:
+        if not (await memory.rules(room, room.now())).are_on:
             return False
         pending = [row.object_id for row in await room.store.pending() if row.is_followed]
         if not pending:
             return False
-        try:
-            if await _write_out(room, memory, rules, pending) is None:
-                await room.sleep(LEASE_PAUSE)
-        except (Stop, SecretMissing) as error:  # an administrator is needed; the next poll tries again
-            await _failed(room, memory, error)
-            return False
+        done = submit(room, reversed(pending), is_old=True)
+        await asyncio.wait([done], timeout=PENDING_SECONDS)
+        if done.done() and not done.result():
+            if isinstance(memory.fault, Stop | SecretMissing):
+                return False  # an administrator is needed; the next poll tries again
+            if memory.fault is not None:
+                raise memory.fault
+            await room.sleep(LEASE_PAUSE)  # another process is at it
     return True
 
 
 async def _drain(room: Room, memory: Memory) -> None:
+    """Write out who waits, until nobody does or something is in the way of them all."""
     while memory.waiting:
-        ids = list(islice(reversed(memory.waiting), MOST))
-        is_done = False
+        memory.fault, is_ours = None, False
         try:
             rules = await memory.rules(room, room.now())
-            for object_id in ids:
-                memory.waiting.pop(object_id, None)
-            left = await _write_out(room, memory, rules, ids) if rules.are_on else []
-            is_done = left is not None
-            ids = _returned(memory, ids, left or [])
+            is_ours = await _write_out(room, memory, rules) if rules.are_on else _let_go(memory, is_done=True)
         except (StoreError, PbxError) as error:
+            memory.fault = error
             await _failed(room, memory, error)
-        except Exception:
+        except Exception as error:
+            memory.fault = error
             log.exception("Presence could not be written to the PBX")
-        if not is_done:
-            ids += memory.waiting
-            memory.waiting.clear()  # whatever it was, it is in the way of the others too
-        _tell(memory, ids, is_done)
+        if not is_ours:
+            _let_go(memory, is_done=False)
+
+
+def _let_go(memory: Memory, *, is_done: bool) -> bool:
+    """Nobody waits any more."""
+    ids = list(memory.waiting)
+    memory.waiting.clear()
+    _tell(memory, ids, is_done=is_done)
+    return is_done
+
+
+async def _write_out(room: Room, memory: Memory, rules: Rules) -> bool:
+    """Write the newest, round by round, for a while. ``False`` when another process is at it."""
+    held = await room.leases.acquire(LEASE, secrets.token_hex(8))
+    if isinstance(held, Holder):
+        return False
+    until, size = room.now() + HOLD, FIRST
+    async with held.kept():
+        while memory.waiting and room.now() < until:
+            ids = list(islice(reversed(memory.waiting), size))
+            for object_id in ids:
+                del memory.waiting[object_id]
+            try:
+                left = await _round(room, memory, rules, held, ids)
+            except BaseException:
+                _returned(memory, ids, ids)
+                raise
+            size = min(MOST, max(FIRST, (len(ids) - len(left)) * 3 // 2))
+            await _recovered(room, memory, rules)
+            _tell(memory, _returned(memory, ids, left), is_done=True)
+    return True
+
+
+def _put_behind(memory: Memory, object_ids: Iterable[str]) -> dict[str, None]:
+    """Have these wait as well, behind all who wait already; answers who did not yet."""
+    others = {object_id: None for object_id in object_ids if object_id not in memory.waiting}
+    memory.waiting = others | memory.waiting
+    return others
 
 
 def _returned(memory: Memory, ids: Sequence[str], left: Left) -> list[str]:
-    """Have those wait on whose turn did not come, behind all that is newer; answers who is done."""
-    waiting = {object_id: None for object_id in reversed(left) if object_id not in memory.waiting}
-    memory.waiting = waiting | memory.waiting
+    """Have those wait on whose turn did not come; answers who is done."""
+    waiting = _put_behind(memory, reversed(left))
     return [object_id for object_id in ids if object_id not in waiting]
 
 
-def _tell(memory: Memory, ids: Sequence[str], is_done: bool) -> None:
+def _tell(memory: Memory, ids: Sequence[str], *, is_done: bool) -> None:
     """Answer those who wait for these users: when all of theirs are done, or one is not. Who was submitted again while
     he was written is not done."""
     over = set(ids).difference(memory.waiting)
@@ -134,23 +173,6 @@ def _tell(memory: Memory, ids: Sequence[str], is_done: bool) -> None:
         elif not done.done():
             done.set_result(is_done)
     memory.waiters[:] = still
-
-
-async def _write_out(room: Room, memory: Memory, rules: Rules, object_ids: Sequence[str]) -> Left | None:
-    """One round: look at these users, and write those that come first. ``None`` when another process is at it."""
-    async with memory.writing:
-        held = await room.leases.acquire(LEASE, secrets.token_hex(8))
-        if isinstance(held, Holder):
-            return None
-        async with held.kept():
-            left = await _round(room, memory, rules, held, object_ids[:MOST])
-    if memory.is_failing:
-        memory.is_failing = False
-        log.info("Presence is written to the PBX again")
-    if any(reason.code == UNWRITTEN for reason in rules.health.reasons):
-        memory.forget_rules()
-        await tell_recovery(room, UNWRITTEN)
-    return left
 
 
 async def _round(room: Room, memory: Memory, rules: Rules, lease: Lease, object_ids: Sequence[str]) -> Left:
@@ -335,6 +357,15 @@ def _moment(note: str) -> float:
     with contextlib.suppress(ValueError):
         return float(note)
     return 0.0
+
+
+async def _recovered(room: Room, memory: Memory, rules: Rules) -> None:
+    if memory.is_failing:
+        memory.is_failing = False
+        log.info("Presence is written to the PBX again")
+    if any(reason.code == UNWRITTEN for reason in rules.health.reasons):
+        await tell_recovery(room, UNWRITTEN)
+        memory.forget_rules()
 
 
 async def _failed(room: Room, memory: Memory, error: StoreError | PbxError) -> None:

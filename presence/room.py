@@ -141,12 +141,13 @@ class Memory:
     """What a process remembers about one connection."""
 
     def __init__(self) -> None:
-        self.writing = asyncio.Lock()
-        """Only one of a process writes at a time."""
         self.waiting: dict[str, None] = {}
         """Object ids to be written out, the newest last."""
         self.waiters: list[tuple[set[str], asyncio.Future[bool]]] = []
         self.drain: asyncio.Task[None] | None = None
+        """Writes them: there is one in a process."""
+        self.fault: Exception | None = None
+        """What kept it from writing the last time."""
         self.is_failing = False
         self.trust = Trust()
         self.reading = asyncio.Lock()
