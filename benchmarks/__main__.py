@@ -1,6 +1,16 @@
 """``make bench``: every benchmark, one after the other. Ratios are of one run; single figures depend on the machine."""
 
-from benchmarks import changes, graph_read, group_runs, host_speed, imports, listing, notifications, sync_runs
+from benchmarks import (
+    changes,
+    graph_read,
+    group_runs,
+    host_speed,
+    imports,
+    listing,
+    notifications,
+    presence,
+    sync_runs,
+)
 
 
 def main() -> None:
@@ -14,6 +24,8 @@ def main() -> None:
     notifications.main([])
     print()
     changes.main([])
+    print()
+    presence.main([])
     print()
     sync_runs.main()
     print()
