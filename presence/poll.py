@@ -224,11 +224,14 @@ async def _enrol(book: _Book, room: Room, graph: Graph, presence: Presence) -> N
         if link.state == "linked" and link.pbx_id is not None
     }
     members = await _members(graph, presence.group_ids) if presence.users == "groups" else set()
+    before = {key for key, row in book.rows.items() if row.is_followed}
     await book.change(links, lambda key, row: _linked(key, row, links, presence, members))
     gone = {key: row for key, row in book.rows.items() if key not in links}
     await book.remove(key for key, row in gone.items() if row.preference.is_default)
     kept = [key for key, row in gone.items() if not row.preference.is_default]
     await book.change(kept, lambda _, row: None if row is None else _unlinked(row))
+    if before != {key for key, row in book.rows.items() if row.is_followed}:
+        await room.store.new_edition()
 
 
 async def _members(graph: Graph, group_ids: Iterable[str]) -> set[str]:

@@ -54,7 +54,9 @@ async def set_preferences(
     changed: list[UserPresence] = []
     for some in batched(dict.fromkeys(object_ids), MOST, strict=False):
         changed += await room.store.change(some, change)
-    memory_of(room).known = None
+    if changed:
+        await room.store.new_edition()
+        memory_of(room).known = None
     is_news = any(row.is_pending for row in changed)
     return Decided(changed, [Update(room.id)] if is_news and presence.enabled else [])
 

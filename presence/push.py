@@ -132,6 +132,9 @@ async def _write_out(room: Room, memory: Memory, rules: Rules) -> bool:
     if isinstance(held, Holder):
         return False
     until, size = room.now() + HOLD, FIRST
+    if held.fence != memory.fence + 1:  # another process wrote since, and knows better
+        memory.shelf.clear()
+    memory.fence = held.fence
     async with held.kept():
         while memory.waiting and room.now() < until:
             ids = list(islice(reversed(memory.waiting), size))
@@ -176,7 +179,11 @@ def _tell(memory: Memory, ids: Sequence[str], *, is_done: bool) -> None:
 
 
 async def _round(room: Room, memory: Memory, rules: Rules, lease: Lease, object_ids: Sequence[str]) -> Left:
-    rows = await room.store.some(object_ids)
+    edition = await room.store.edition()
+    if edition != memory.edition:
+        memory.shelf.clear()
+        memory.edition = edition
+    rows = await room.store.some(object_ids, shelved=True)
     users = [rows[key] for key in object_ids if key in rows and rows[key].is_pending and rows[key].is_followed]
     if not users:
         return []

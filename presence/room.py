@@ -18,7 +18,7 @@ from store.environment import Environment
 from store.health import Health, HealthStore
 from store.leases import LeaseStore
 from store.links import LinkStore
-from store.presence import PresenceStore, PresenceSubscription, Teams
+from store.presence import PresenceStore, PresenceSubscription, Shelf, Teams
 from store.secrets import SecretStore
 from store.settings import SettingsStore
 from store.tables import Tables
@@ -72,7 +72,7 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def store(self) -> PresenceStore:
-        return PresenceStore(self.tables, self.id)
+        return PresenceStore(self.tables, self.id, memory_of(self).shelf)
 
     @property
     def leases(self) -> LeaseStore:
@@ -144,6 +144,12 @@ class Memory:
         self.waiting: dict[str, None] = {}
         """Object ids to be written out, the newest last."""
         self.waiters: list[tuple[set[str], asyncio.Future[bool]]] = []
+        self.shelf: Shelf = {}
+        """Records of users as this process knows them."""
+        self.fence = 0
+        """Of the last lease under which it wrote: whoever wrote in between changed what is on the shelf."""
+        self.edition = ""
+        """Of the decisions about users that the shelf rests on."""
         self.drain: asyncio.Task[None] | None = None
         """Writes them: there is one in a process."""
         self.fault: Exception | None = None

@@ -5,7 +5,8 @@ wrote it meanwhile.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import batched
 from typing import Literal
 
@@ -13,7 +14,6 @@ import msgspec
 
 from store.document import PresenceChoice
 from store.errors import AlreadyExists, Changed, InvalidRecord
-from store.links import KEYS_A_QUERY
 from store.subscriptions import State
 from store.tables import Row, Tables, Write, long_text
 
@@ -21,11 +21,16 @@ TABLE = "presence"
 SUBSCRIPTIONS = "subscriptions"
 """The table of all subscriptions; those to presence are in a partition of their own."""
 CLOCK = "clock"
+EDITION = "edition"
 TRIES = 10
-ONE_PASS = 70 * KEYS_A_QUERY
-"""For so many users all records are read. A request by keys costs about as much as 70 records of a long list."""
-AT_ONCE = 4
-"""Requests by keys under way."""
+TOGETHER = 3
+"""So often a transaction that somebody else was faster with is tried again as a whole; then record by record."""
+ONE_PASS = 100
+"""For so many users all records are read, which are usually some thousand."""
+AT_ONCE = 8
+"""Requests for single records under way."""
+SHELVED = 20_000
+"""Records on a shelf at most; each takes about a kilobyte."""
 TRANSACTION = 100
 
 type Status = Literal["available", "away", "business_trip", "do_not_disturb", "lunch", "off_work"]
@@ -226,41 +231,62 @@ type Change = Callable[[str, UserPresence | None], UserPresence | None]
 """Makes the new record of an object id from the present one; ``None`` leaves it as it is."""
 
 
-class PresenceStore:
-    """The presence of one connection."""
+class KeptUser(msgspec.Struct, frozen=True):
+    """A record and the ETag it was read or written with."""
 
-    def __init__(self, tables: Tables, connection: str) -> None:
+    user: UserPresence
+    etag: str
+
+
+type Shelf = dict[str, KeptUser]
+"""Records by object id as a process last read or wrote them. Somebody else may have changed them since: a write that
+rests on them is refused then."""
+
+
+class PresenceStore:
+    """The presence of one connection. With a shelf, what a process knows is not read again before it is changed."""
+
+    def __init__(self, tables: Tables, connection: str, shelf: Shelf | None = None) -> None:
         self._tables = tables
         self._partition = f"{connection}-users"
         self._clocks = f"{connection}-clock"
         self._subscriptions = f"{connection}-presence"
+        self._shelf: Shelf = {} if shelf is None else shelf
+        self._most = 0 if shelf is None else SHELVED
 
-    async def some(self, object_ids: Iterable[str]) -> dict[str, UserPresence]:
-        """The records of these users, as far as they exist; one request for each 14, or for each 1,000 of all when
-        they are many."""
-        return {key: _user(row) for key, row in (await self._rows(_keys(object_ids))).items()}
+    async def some(self, object_ids: Iterable[str], *, shelved: bool = False) -> dict[str, UserPresence]:
+        """The records of these users, as far as they exist; one request for each, or for each 1,000 of all when they
+        are many. ``shelved``: those that are on the shelf as they are there."""
+        keys = _keys(object_ids)
+        known = {key: self._shelf[key] for key in keys if key in self._shelf} if shelved else {}
+        read = await self._read([key for key in keys if key not in known])
+        return {key: kept.user for key, kept in (known | read).items()}
 
     async def all(self) -> dict[str, UserPresence]:
         """Every record by object id; one request for each 1,000."""
-        return {row.key: _user(row) async for row in self._tables.query(TABLE, self._partition)}
+        return {key: kept.user for key, kept in (await self._all()).items()}
 
     async def pending(self) -> list[UserPresence]:
         """Users about whom something was heard that the PBX may not show, newest first. It goes through all records."""
         rows = self._tables.having(TABLE, self._partition, "pending", ["yes"])
-        found = [_user(row) async for row in rows]
-        return sorted(found, key=lambda one: one.heard_at, reverse=True)
+        found = self._shelve({row.key: KeptUser(_user(row), row.etag) async for row in rows})
+        return sorted((kept.user for kept in found.values()), key=lambda one: one.heard_at, reverse=True)
 
     async def change(self, object_ids: Iterable[str], change: Change) -> list[UserPresence]:
         """Apply ``change`` to the records of these users, and write those that it makes anew: a transaction for each
         100. It may be called again for a user whose record was written meanwhile. Answers what was written."""
         saved: list[UserPresence] = []
         waiting = _keys(object_ids)
-        for _ in range(TRIES):
-            rows = await self._rows(waiting)
-            changed = {key: _changed(key, rows.get(key), change) for key in waiting}
+        known = {key: self._shelf[key] for key in waiting if key in self._shelf}
+        for turn in range(TRIES):
+            kept = known | await self._read([key for key in waiting if key not in known])
+            changed = {key: _changed(key, kept.get(key), change) for key in waiting}
             made = {key: user for key, user in changed.items() if user is not None}
-            waiting = await self._write([self._write_of(user, rows.get(key)) for key, user in made.items()])
-            saved += [user for key, user in made.items() if key not in waiting]
+            lost = await self._write(made, kept, one_by_one=turn >= TOGETHER)
+            saved += [user for key, user in made.items() if key not in lost]
+            # What the shelf has may be old: that there is nothing to change is believed of storage only.
+            waiting = [*lost, *(key for key in known if key not in made)]
+            known = {}
             if not waiting:
                 return saved
         raise Changed("the presence of users is being changed all the time; try again")
@@ -268,7 +294,17 @@ class PresenceStore:
     async def remove(self, object_ids: Iterable[str]) -> None:
         """Forget users; a missing record is no error."""
         for key in _keys(object_ids):
+            self._shelf.pop(key, None)
             await self._tables.delete(TABLE, self._partition, key)
+
+    async def edition(self) -> str:
+        """Changes with every decision about users; one request."""
+        row = await self._tables.get(TABLE, self._clocks, EDITION)
+        return "" if row is None else row.text()
+
+    async def new_edition(self) -> None:
+        """Tell all processes that something was decided about users."""
+        await self._tables.upsert(TABLE, Row(self._clocks, EDITION, long_text(secrets.token_hex(8))))
 
     async def clear(self) -> None:
         """Forget everything."""
@@ -317,45 +353,69 @@ class PresenceStore:
         """Forget a subscription; a missing record is no error."""
         await self._tables.delete(SUBSCRIPTIONS, self._subscriptions, account)
 
-    async def _rows(self, keys: Sequence[str]) -> dict[str, Row]:
+    async def _all(self) -> dict[str, KeptUser]:
+        rows = self._tables.query(TABLE, self._partition)
+        found = {row.key: KeptUser(_user(row), row.etag) async for row in rows}
+        self._shelf.clear()
+        return self._shelve(found)
+
+    async def _read(self, keys: Sequence[str]) -> dict[str, KeptUser]:
+        """The records with these keys. One by one: the service looks through all records for several keys at once
+        (https://learn.microsoft.com/azure/storage/tables/table-storage-design-for-query)."""
         if len(keys) >= ONE_PASS:
             wanted = set(keys)
-            return {row.key: row async for row in self._tables.query(TABLE, self._partition) if row.key in wanted}
+            return {key: kept for key, kept in (await self._all()).items() if key in wanted}
         places = asyncio.Semaphore(AT_ONCE)
 
-        async def read(some: Sequence[str]) -> list[Row]:
+        async def read(key: str) -> Row | None:
             async with places:
-                return [row async for row in self._tables.keys(TABLE, self._partition, some)]
+                return await self._tables.get(TABLE, self._partition, key)
 
-        found = await asyncio.gather(*(read(some) for some in batched(keys, KEYS_A_QUERY, strict=False)))
-        return {row.key: row for rows in found for row in rows}
+        rows = await asyncio.gather(*map(read, keys))
+        for key in keys:
+            self._shelf.pop(key, None)
+        return self._shelve({row.key: KeptUser(_user(row), row.etag) for row in rows if row is not None})
 
-    async def _write(self, writes: Sequence[Write]) -> list[str]:
-        """Write them; answers the keys of those that somebody else was faster with."""
+    def _shelve(self, found: dict[str, KeptUser]) -> dict[str, KeptUser]:
+        if len(self._shelf) + len(found) > self._most:
+            self._shelf.clear()
+        if len(found) <= self._most:
+            self._shelf.update(found)
+        return found
+
+    async def _write(
+        self, made: Mapping[str, UserPresence], before: Mapping[str, KeptUser], *, one_by_one: bool
+    ) -> list[str]:
+        """Write them; answers the keys of those that somebody else was faster with, or may have been: one of a
+        transaction fails all of it."""
         lost: list[str] = []
-        for batch in batched(writes, TRANSACTION, strict=False):
-            if not await self._transaction(batch):
-                # One of them fails all: one by one then.
-                lost += [one.row.key for one in batch if not await self._transaction([one])]
+        for batch in batched(made, 1 if one_by_one else TRANSACTION, strict=False):
+            if not await self._transaction({key: made[key] for key in batch}, before):
+                lost += batch
         return lost
 
-    async def _transaction(self, writes: Sequence[Write]) -> bool:
+    async def _transaction(self, made: Mapping[str, UserPresence], before: Mapping[str, KeptUser]) -> bool:
         try:
-            await self._tables.write(TABLE, writes)
+            writes = [self._write_of(user, before.get(key)) for key, user in made.items()]
+            etags = await self._tables.write(TABLE, writes)
         except (AlreadyExists, Changed, InvalidRecord) as error:
+            for key in made:
+                self._shelf.pop(key, None)
             if isinstance(error, InvalidRecord) and not _is_gone(error):
                 raise
             return False
+        kept = (KeptUser(user, etag) for user, etag in zip(made.values(), etags, strict=True))
+        self._shelve(dict(zip(made, kept, strict=True)))
         return True
 
-    def _write_of(self, user: UserPresence, before: Row | None) -> Write:
+    def _write_of(self, user: UserPresence, before: KeptUser | None) -> Write:
         columns = long_text(msgspec.json.encode(user).decode())
         row = Row(self._partition, user.object_id.lower(), {"pending": "yes" if user.is_pending else "no", **columns})
         return Write("create", row) if before is None else Write("replace", row, before.etag)
 
 
-def _changed(key: str, row: Row | None, change: Change) -> UserPresence | None:
-    before = None if row is None else _user(row)
+def _changed(key: str, kept: KeptUser | None, change: Change) -> UserPresence | None:
+    before = None if kept is None else kept.user
     after = change(key, before)
     return None if after == before else after
 

@@ -187,36 +187,43 @@ class Tables:
             for row in gone:
                 await self.delete(table, partition, row.key)
 
-    async def write(self, table: str, writes: Iterable[Write]) -> None:
-        """Apply writes of **one partition**, in transactions of at most 100; each transaction is all or nothing."""
+    async def write(self, table: str, writes: Iterable[Write]) -> list[str]:
+        """Apply writes of **one partition**, in transactions of at most 100; each transaction is all or nothing.
+        Answers the new ETags in the order of the writes, empty for deletions."""
+        etags: list[str] = []
         for batch in _batches(list(writes)):
-            await self._transaction(table, batch)
+            etags += await self._transaction(table, batch)
+        return etags
 
     async def close(self) -> None:
         await self._service.close()
         if self._credential is not None:
             await self._credential.close()
 
-    async def _transaction(self, table: str, batch: Sequence[Write]) -> None:
+    async def _transaction(self, table: str, batch: Sequence[Write]) -> list[str]:
         operations = [_operation(write) for write in batch]
-        await self._single(table, lambda client: client.submit_transaction(operations))
+        return [_etag(one) for one in await self._sent(table, lambda client: client.submit_transaction(operations))]
 
     async def _single(self, table: str, send: Callable[["TableClient"], Awaitable[Any]]) -> str:
-        """Send one write; a missing table is created and the write sent again."""
+        """Send one write; answers its ETag."""
+        return _etag(await self._sent(table, send))
+
+    async def _sent(self, table: str, send: Callable[["TableClient"], Awaitable[Any]]) -> Any:
+        """Send it; a missing table is created and the write sent again."""
         from azure.core.exceptions import HttpResponseError
 
         self.traffic.count(table)
         client = self._client(table)
         try:
             with translated(f"the table {table}"):
-                return _etag(await send(client))
+                return await send(client)
         except InvalidRecord as error:
             cause = error.__cause__
             if not isinstance(cause, HttpResponseError) or not _table_missing(cause):
                 raise
         await self._create_table(table)
         with translated(f"the table {table}"):
-            return _etag(await send(client))
+            return await send(client)
 
     async def _create_table(self, table: str) -> None:
         try:

@@ -235,12 +235,13 @@ class Memory(Tables):
             if key in self.rows:
                 yield self.rows[key]
 
-    async def write(self, _table: str, writes: Iterable[Write]) -> None:
+    async def write(self, _table: str, writes: Iterable[Write]) -> list[str]:
         for write in writes:
             if write.verb == "delete":
                 del self.rows[write.row.key]
             else:
                 self.rows[write.row.key] = write.row
+        return []
 
     def _between(self, low: str, high: str) -> Iterator[Row]:
         yield from (self.rows[key] for key in sorted(self.rows) if low <= key < high)

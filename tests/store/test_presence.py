@@ -1,13 +1,15 @@
 """The presence of users in storage: batches, lost races, and what is pending."""
 
 import asyncio
+import uuid
+from collections.abc import Iterable
 
 import msgspec
 import pytest
 
 from store.errors import Changed, InvalidRecord
 from store.presence import Clock, Preference, PresenceStore, Teams, UserPresence
-from store.tables import Row, Tables
+from store.tables import Row, Tables, Write
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ async def test_only_changed_records_are_written(store: PresenceStore, tables: Ta
     await store.change(["a", "b"], shows("Away"))
     before = tables.traffic.requests
     saved = await store.change(["a", "b"], shows("Away"))
-    assert (saved, tables.traffic.requests - before) == ([], 1)
+    assert (saved, tables.traffic.requests - before) == ([], 2), "each is read"
 
 
 async def test_changes_at_the_same_time_all_count(store: PresenceStore) -> None:
@@ -88,24 +90,70 @@ async def test_a_record_that_is_always_being_written_is_given_up(store: Presence
     rivals = iter(range(100))
     inner = tables.write
 
-    async def raced(table: str, writes: object) -> None:
+    async def raced(table: str, writes: Iterable[Write]) -> list[str]:
         tables.write = inner  # type: ignore[method-assign]
         await store.change(["a"], shows(f"Rival {next(rivals)}"))
         tables.write = raced  # type: ignore[method-assign]
-        await inner(table, writes)  # type: ignore[arg-type]
+        return await inner(table, writes)
 
     tables.write = raced  # type: ignore[method-assign]
     with pytest.raises(Changed, match="all the time"):
         await store.change(["a"], shows("Busy"))
 
 
-async def test_a_record_that_is_removed_meanwhile_is_made_anew(store: PresenceStore) -> None:
-    await store.change(["a"], shows("Away"))
-    rows = await store._rows(["a"])
-    await store.remove(["a"])
-    assert await store._write([store._write_of(UserPresence(object_id="a"), rows["a"])]) == ["a"]
-    await store.change(["a"], shows("Busy"))
-    assert (await store.some(["a"]))["a"].teams.activity == "Busy"
+async def test_a_record_that_is_removed_meanwhile_is_made_anew(tables: Tables) -> None:
+    connection = uuid.uuid4().hex
+    one, other = PresenceStore(tables, connection, {}), PresenceStore(tables, connection)
+    await one.change(["a"], shows("Away"))
+    await other.remove(["a"])
+    [saved] = await one.change(["a"], shows("Busy"))
+    assert saved == (await other.some(["a"]))["a"]
+    assert saved.teams.activity == "Busy"
+
+
+# The shelf
+
+
+async def test_what_is_on_the_shelf_is_not_read_before_it_is_changed(tables: Tables) -> None:
+    store = PresenceStore(tables, uuid.uuid4().hex, {})
+    ids = [f"user-{number}" for number in range(30)]
+    await store.change(ids, shows("Away"))
+    before = tables.traffic.requests
+    assert len(await store.change(ids, shows("Busy"))) == 30
+    assert tables.traffic.requests - before == 1
+    assert len(await store.some(ids, shelved=True)) == 30
+    assert tables.traffic.requests - before == 1
+
+
+async def test_what_somebody_else_changed_is_found_out_when_it_is_written(tables: Tables) -> None:
+    connection = uuid.uuid4().hex
+    one, other = PresenceStore(tables, connection, {}), PresenceStore(tables, connection, {})
+
+    def count(key: str, before: UserPresence | None) -> UserPresence:
+        row = before or UserPresence(object_id=key)
+        return msgspec.structs.replace(row, changes=row.changes + 1)
+
+    for store in (one, other, one, one, other):
+        await store.change(["a", "b"], count)
+    assert {user.changes for user in (await one.all()).values()} == {5}
+
+
+async def test_that_nothing_is_to_change_is_believed_of_storage_only(tables: Tables) -> None:
+    connection = uuid.uuid4().hex
+    one, other = PresenceStore(tables, connection, {}), PresenceStore(tables, connection, {})
+    await one.change(["a"], shows("Away"))
+    await other.change(["a"], shows("Busy"))
+    [saved] = await one.change(["a"], shows("Away"))
+    assert saved.teams.activity == "Away"
+    assert (await other.some(["a"]))["a"] == saved
+
+
+async def test_every_decision_makes_another_edition(store: PresenceStore) -> None:
+    editions = {await store.edition()}
+    for _ in range(3):
+        await store.new_edition()
+        editions.add(await store.edition())
+    assert len(editions) == 4
 
 
 async def test_what_is_pending_is_found_newest_first(store: PresenceStore) -> None:

@@ -136,9 +136,9 @@ def sent(monkeypatch: pytest.MonkeyPatch, tables: Tables) -> list[int]:
     sizes: list[int] = []
     original = Tables._transaction
 
-    async def spy(self: Tables, table: str, batch: list[Write]) -> None:
+    async def spy(self: Tables, table: str, batch: list[Write]) -> list[str]:
         sizes.append(len(batch))
-        await original(self, table, batch)
+        return await original(self, table, batch)
 
     monkeypatch.setattr(Tables, "_transaction", spy)
     return sizes
@@ -171,6 +171,14 @@ async def test_a_repeated_key_starts_a_new_transaction_and_the_last_write_wins(
     await tables.write(new_table, [Write("upsert", Row("p", key, {"n": n})) for n, key in enumerate("abab")])
     assert sizes == [2, 2]
     assert [row.values["n"] async for row in tables.query(new_table, "p")] == [2, 3]
+
+
+async def test_a_transaction_answers_the_new_etags_in_its_order(tables: Tables, new_table: str) -> None:
+    etags = await tables.write(new_table, [Write("upsert", Row("p", key, {"n": 1})) for key in "cab"])
+    found = {row.key: row.etag async for row in tables.query(new_table, "p")}
+    assert etags == [found[key] for key in "cab"]
+    [again] = await tables.write(new_table, [Write("replace", Row("p", "a", {"n": 2}), found["a"])])
+    assert again not in {"", found["a"]}
 
 
 async def test_a_transaction_mixes_verbs(tables: Tables, new_table: str) -> None:
