@@ -13,7 +13,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import batched, islice
+from itertools import batched
 
 import msgspec
 
@@ -47,7 +47,6 @@ PAUSE_SECONDS = 0.25
 for it, as it may be new."""
 MESSAGE_PAUSE = datetime.timedelta(seconds=2)
 OBJECT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-LOOK = 650
 
 UNREADABLE = "no notification of presence"
 
@@ -96,6 +95,8 @@ class _Post(msgspec.Struct, frozen=True, rename="camel"):
 class _News(msgspec.Struct):
     """What is believed of a request."""
 
+    proven: list[str] = []
+    """Whom the subscription's secret came with."""
     said: list[Said] = []
     look: list[str] = []
     """Users about whom Graph has to be asked."""
@@ -119,39 +120,47 @@ async def _received(room: Room, memory: Memory, body: bytes) -> Answer:
     if not items:
         return ACCEPTED
     news = _News()
-    written: asyncio.Future[bool] | None = None
-    try:
-        async with asyncio.timeout(RECORD_SECONDS):
-            if not (await memory.rules(room, now)).are_on:
-                return ACCEPTED
-            await _believe(room, memory, items, tokens, news)
-            if news.said:
-                written = await asyncio.shield(recorder.record(room, news.said))
-    except TimeoutError:
-        memory.unsure.update(news.look)  # and whoever is not recorded yet, which goes on behind the answer
+    work = asyncio.create_task(_work(room, memory, items, tokens, news))
+    await asyncio.wait([work], timeout=RECORD_SECONDS)
+    if not work.done():
+        memory.late.add(work)
+        work.add_done_callback(memory.late.discard)
+        memory.unsure.update(news.proven)
         return Answer(202, updates=_late(room, memory, now))
-    except StoreError as error:
-        log.warning("Presence could not be recorded, Graph is asked instead: %s", error)
-        return Answer(202, updates=_looks(room, [*news.look, *(one.object_id for one in news.said)]))
-    except Exception:
-        log.exception("Presence could not be recorded")
-        return ACCEPTED
     updates = _looks(room, news.look)
     if news.ended:
         updates += (Update(room.id, subscriptions=True),)
+    written = work.result()
     if written is not None and not await _is_done(written, started + ANSWER_SECONDS) and _may_queue(memory, now):
         updates += (Update(room.id),)
     return Answer(202, updates=updates)
 
 
+async def _work(
+    room: Room, memory: Memory, items: Sequence[Item], tokens: Sequence[str], news: _News
+) -> asyncio.Future[bool] | None:
+    """Prove and record. It is not broken off when Graph's patience ends: it goes on behind the answer then."""
+    try:
+        if not (await memory.rules(room, room.now())).are_on:
+            return None
+        await _believe(room, memory, items, tokens, news)
+        return await recorder.record(room, news.said) if news.said else None
+    except StoreError as error:
+        log.warning("Presence could not be recorded, Graph is asked instead: %s", error)
+        news.look = news.proven
+    except Exception:
+        log.exception("Presence could not be recorded")
+    finally:
+        if asyncio.current_task() in memory.late:  # too late for a message of its own
+            memory.unsure.difference_update(news.proven)
+            memory.unsure.update(news.look)
+    return None
+
+
 def _late(room: Room, memory: Memory, now: datetime.datetime) -> tuple[Update, ...]:
     """Have Graph asked about those who may not be recorded, in case that this process ends before they are. Under load
     one message is for many requests."""
-    if not memory.unsure or not _may_queue(memory, now):
-        return ()
-    some = list(islice(memory.unsure, LOOK))
-    memory.unsure.difference_update(some)
-    return (Update(room.id, look=tuple(some)),)
+    return recorder.unsure_of(room) if memory.unsure and _may_queue(memory, now) else ()
 
 
 def handshake(token: str) -> Answer:
@@ -182,6 +191,7 @@ async def _believe(room: Room, memory: Memory, items: Sequence[Item], tokens: Se
     await _refresh(room, memory, items, now)
     proven = [(item, record) for item in items if (record := _record_of(memory, item)) is not None]
     refuse(memory, len(items) - len(proven))
+    news.proven = [item.object_id for item, _ in proven if item.object_id]
     for item, record in proven:
         if item.lifecycle_event:
             await _mark(room, record, item.lifecycle_event, news)
@@ -304,7 +314,7 @@ def _certificates(record: PresenceSubscription) -> list[str]:
 
 def _looks(room: Room, object_ids: Iterable[str]) -> tuple[Update, ...]:
     distinct = list(dict.fromkeys(object_ids))
-    return tuple(Update(room.id, look=some) for some in batched(distinct, LOOK, strict=False))
+    return tuple(Update(room.id, look=some) for some in batched(distinct, recorder.LOOK, strict=False))
 
 
 def _may_queue(memory: Memory, now: datetime.datetime) -> bool:

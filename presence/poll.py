@@ -20,6 +20,7 @@ from presence.hearing import Said, hear, lost_by, stamp
 from presence.mapping import effective_map, follows, target_of
 from presence.messages import Update
 from presence.push import push_pending, submit
+from presence.recorder import unsure_of
 from presence.refusals import count
 from presence.room import Known, Room, Rules, memory_of
 from presence.subscriptions import end_all, ensure, is_due
@@ -112,8 +113,9 @@ async def _poll(room: Room, rules: Rules, *, is_asked: bool = False) -> list[Upd
         await _failed(room, error)
         return []
     await _recovered(room, clock)
+    unsure = unsure_of(room)
     due = [Update(room.id, subscriptions=True)] if await is_due(room, rules) else []
-    return [*due, *await _push(room, changed)]
+    return [*unsure, *due, *await _push(room, changed)]
 
 
 async def _ask(room: Room, rules: Rules, *, is_sweep: bool) -> list[str]:

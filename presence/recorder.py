@@ -2,16 +2,17 @@
 on to the PBX. It is not broken off when Graph's patience ends."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
+from itertools import islice
 
 from presence.hearing import Said, hear
+from presence.messages import Update
 from presence.push import submit
 from presence.room import Memory, Room, memory_of
-from store.errors import StoreError
 from store.presence import UserPresence
 
-log = logging.getLogger("presence")
+LOOK = 650
+"""Users in a message."""
 
 
 def record(room: Room, said: Sequence[Said]) -> asyncio.Future[asyncio.Future[bool]]:
@@ -20,7 +21,6 @@ def record(room: Room, said: Sequence[Said]) -> asyncio.Future[asyncio.Future[bo
     memory = memory_of(room)
     stored: asyncio.Future[asyncio.Future[bool]] = asyncio.get_running_loop().create_future()
     memory.unrecorded.append((said, stored))
-    memory.unsure.update(one.object_id for one in said)
     if memory.recording is None or memory.recording.done():
         memory.recording = asyncio.create_task(_record_all(room, memory))
     return stored
@@ -36,7 +36,6 @@ async def _record_all(room: Room, memory: Memory) -> None:
             continue
         for said, stored in batch:
             users = dict.fromkeys(one.object_id for one in said)
-            memory.unsure.difference_update(users)
             written = submit(room, [user for user in users if user in changed])
             if not stored.done():
                 stored.set_result(written)
@@ -62,6 +61,11 @@ def _fail(waiting: Sequence[asyncio.Future[asyncio.Future[bool]]], error: Except
     for stored in waiting:
         if not stored.done():
             stored.set_exception(error)
-    if all(stored.cancelled() for stored in waiting):
-        words = str(error) if isinstance(error, StoreError) else type(error).__name__
-        log.warning("Presence could not be recorded, Graph is asked about it later: %s", words)
+
+
+def unsure_of(room: Room) -> tuple[Update, ...]:
+    """A message that has Graph asked about users of whom something was heard that may not be recorded."""
+    memory = memory_of(room)
+    some = list(islice(memory.unsure, LOOK))
+    memory.unsure.difference_update(some)
+    return (Update(room.id, look=tuple(some)),) if some else ()

@@ -167,6 +167,8 @@ class Memory:
         self.unrecorded: list[tuple[Sequence[Said], asyncio.Future[asyncio.Future[bool]]]] = []
         """What notifications said and storage has not yet, with who waits for it."""
         self.recording: asyncio.Task[None] | None = None
+        self.late: set[asyncio.Task[asyncio.Future[bool] | None]] = set()
+        """Requests that are still worked on, behind their answers."""
         self.unsure: set[str] = set()
         """Users about whom something was heard that may not be recorded."""
         self.message_at: datetime.datetime | None = None
@@ -227,7 +229,7 @@ def memory_of(room: Room) -> Memory:
 async def close(room: Room) -> None:
     """Finish what is being written and let go of the PBX."""
     memory = memory_of(room)
-    for task in (memory.recording, memory.counting):
+    for task in (*memory.late, memory.recording, memory.counting):
         if task is not None:
             await asyncio.wait([task])
     if memory.drain is not None:
