@@ -286,7 +286,8 @@ def _again(row: UserPresence | None, presence: Presence) -> UserPresence | None:
         return None
     target = target_of(row.teams, effective_map(presence.default_map, row.preference.map))
     is_left = row.left == target and presence.respect_manual
-    return None if target in {None, row.written} or is_left else msgspec.structs.replace(row, is_pending=True)
+    is_shown = target == row.written and not row.sent
+    return None if target is None or is_shown or is_left else msgspec.structs.replace(row, is_pending=True)
 
 
 async def _push(room: Room, changed: list[str]) -> list[Update]:

@@ -15,7 +15,7 @@ from itertools import islice
 import msgspec
 
 from pbx.client import PAGE_SIZE, Pbx
-from pbx.errors import ItemError, NotFound, OutcomeUnknown, PbxError, Stop
+from pbx.errors import ItemError, NotFound, OutcomeUnknown, PbxError, ServerFault, Stop
 from pbx.pacing import concurrent_writes
 from pbx.presence import FEW, Shown, list_presence, search_presence, write_presence
 from presence.attention import UNWRITTEN, tell_reason, tell_recovery
@@ -285,8 +285,9 @@ class _Writer:
             return _unable(user, "gone", GONE)
         except ItemError as error:
             return _unable(user, "failed", f"The PBX refuses it: {error}.")
-        except OutcomeUnknown:
-            self._done(user, msgspec.structs.replace(user, sent=status))
+        except (OutcomeUnknown, ServerFault):
+            # What it shows now is nobody's choice either: the next write may get lost, too.
+            self._done(user, msgspec.structs.replace(user, written=found.status, sent=status))
             memory_of(self._room).listed = None  # what this extension shows is not known any more
             raise
         if self._listed is not None and found.id in self._listed[1]:

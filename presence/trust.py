@@ -25,6 +25,9 @@ STORED_AS: InternalName = "presence-certificate"
 KEPT = datetime.timedelta(hours=24)
 LOOKED_AGAIN = datetime.timedelta(minutes=5)
 """For an unknown key the published ones are read again at most so often: anybody can name an unknown key."""
+PROVEN = datetime.timedelta(minutes=1)
+"""So long a token that was good is not looked at again; less than the difference that clocks may have."""
+MOST_PROVEN = 100
 PATIENCE_SECONDS = 0.5
 
 
@@ -38,6 +41,8 @@ class Trust:
     def __init__(self) -> None:
         self._published: dict[str, Jwk] = {}
         self._published_at: datetime.datetime | None = None
+        self._proven: dict[tuple[str, str, str, str], datetime.datetime] = {}
+        """Tokens that were good a moment ago, and until when that is believed: Graph sends one several times."""
         self._private: dict[str, RSAPrivateKey | None] = {}
         self._loading: asyncio.Task[None] | None = None
 
@@ -45,8 +50,13 @@ class Trust:
         """``Unproven`` unless there are tokens and every one is good; ``Unknown`` while Entra's keys cannot be read."""
         if not tokens:
             raise Unproven("there is none")
-        for token in tokens:
-            check_token(token, await self._key(key_id(token), expected.authority, now), expected)
+        for token in dict.fromkeys(tokens):
+            mark = (token, expected.authority, expected.tenant_id, expected.client_id)
+            if not now < self._proven.get(mark, now):
+                check_token(token, await self._key(key_id(token), expected.authority, now), expected)
+                if len(self._proven) >= MOST_PROVEN:
+                    self._proven.clear()
+                self._proven[mark] = now + PROVEN
 
     def private_key(self, certificate_id: str) -> "RSAPrivateKey":
         """The key of a certificate; ``Unknown`` when it is not loaded."""

@@ -225,6 +225,17 @@ async def test_requests_at_once_read_the_subscriptions_once_and_lose_nothing(des
 # The handshake and the life of subscriptions
 
 
+async def test_a_token_that_was_good_is_not_good_for_ever(desk: Desk, record: PresenceSubscription, noor: str) -> None:
+    token = desk.token()
+    await desk.post([desk.rich(record, noor, "Busy", "1")], [token])
+    desk.later(seconds=30)
+    await desk.post([desk.rich(record, noor, "Available", "2")], [token])
+    assert desk.shown()["1000"] == "available"
+    desk.later(hours=2)
+    await desk.post([desk.rich(record, noor, "Busy", "3")], [token])
+    assert desk.shown()["1000"] == "available", "it has expired"
+
+
 async def test_the_handshake_repeats_the_token_as_plain_text(desk: Desk) -> None:
     answer = await receive(desk.room, {"validationToken": "Validation: Testing reachability"}, b"")
     assert (answer.status, answer.text) == (200, "Validation: Testing reachability")
