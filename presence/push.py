@@ -1,4 +1,4 @@
-"""Writes to the PBX what was heard: of each user only the newest state, the newest users first, at the PBX's pace.
+"""Brings to the PBX what was heard: who waits in this process, and whoever is pending in storage.
 
 One process writes at a time, under a lease whose note carries the pace from one to the next. So no write overtakes a
 later one, and what several processes are told is written once.
@@ -9,53 +9,22 @@ import contextlib
 import datetime
 import logging
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Iterable
 
-import msgspec
-
-from pbx.client import PAGE_SIZE, Pbx
-from pbx.errors import ItemError, NotFound, OutcomeUnknown, PbxError, ServerFault, Stop
-from pbx.pacing import concurrent_writes
-from pbx.presence import FEW, Shown, list_presence, search_presence, write_presence
+from pbx.errors import PbxError, Stop
 from presence.attention import UNWRITTEN, tell_reason, tell_recovery
-from presence.hearing import stamp
-from presence.mapping import Current, decide, effective_map, settled
 from presence.room import Memory, Room, Rules, memory_of
-from store.document import Presence, Settings
+from presence.writing import Session
 from store.errors import SecretMissing, StoreError
-from store.leases import Holder, Lease
-from store.presence import Status, UserPresence
+from store.leases import Holder
 
 log = logging.getLogger("presence")
 
 LEASE = "presence"
-RUN_LEASE = "run"
-"""What a run of the directory sync holds while it writes."""
-SHARE = 0.5
-"""Of the pace, while a run goes on. The run keeps its own: it does not wait for presence."""
-ROUND_SECONDS = 0.5
-"""So long the writes of one round take; then what is the newest is looked at again."""
-HOLD = datetime.timedelta(seconds=10)
-"""So long one process writes; then another one may."""
 PENDING_SECONDS = 240.0
 """So long a message of the queue is worked on; what is left is for another one."""
-FIRST = 100
-MOST = 500
-"""Users looked at in the first round, and at most: later ones look at half as many again as were written in time."""
-LISTED = datetime.timedelta(seconds=5)
-"""So long a list of all extensions counts for rounds of many users: in a burst it would be read all the time."""
-SETTLED_AT_ONCE = 100
-"""Users whose outcome is stored together, while others are written."""
 LEASE_PAUSE = 1.0
 """Seconds until the lease is tried again that another process has."""
-
-GONE = "The extension does not exist on the PBX any more."
-
-type Outcome = tuple[UserPresence, UserPresence]
-"""A user as he was when he was looked at, and as he is after it."""
-type Left = list[str]
-"""Users whose turn did not come."""
 
 
 def submit(room: Room, object_ids: Iterable[str], *, is_old: bool = False) -> asyncio.Future[bool]:
@@ -69,7 +38,7 @@ def submit(room: Room, object_ids: Iterable[str], *, is_old: bool = False) -> as
         return done
     memory.waiters.append((set(wanted), done))
     if is_old:
-        _put_behind(memory, wanted)
+        memory.waiting = {user: None for user in wanted if user not in memory.waiting} | memory.waiting
     else:
         for object_id in wanted:
             memory.waiting.pop(object_id, None)  # so that it is the newest again
@@ -127,44 +96,31 @@ def _let_go(memory: Memory, *, is_done: bool) -> bool:
 
 
 async def _write_out(room: Room, memory: Memory, rules: Rules) -> bool:
-    """Write the newest, round by round, for a while. ``False`` when another process is at it."""
+    """Write the newest for a while. ``False`` when another process is at it."""
     held = await room.leases.acquire(LEASE, secrets.token_hex(8))
     if isinstance(held, Holder):
         return False
-    until, size = room.now() + HOLD, FIRST
     if held.fence != memory.fence + 1:  # another process wrote since, and knows better
         memory.shelf.clear()
     memory.fence = held.fence
     async with held.kept():
-        while memory.waiting and room.now() < until:
-            ids = list(islice(reversed(memory.waiting), size))
-            for object_id in ids:
-                del memory.waiting[object_id]
-            try:
-                left = await _round(room, memory, rules, held, ids)
-            except BaseException:
-                _returned(memory, ids, ids)
-                raise
-            size = min(MOST, max(FIRST, (len(ids) - len(left)) * 3 // 2))
-            await _recovered(room, memory, rules)
-            _tell(memory, _returned(memory, ids, left), is_done=True)
+        session = Session(
+            room,
+            memory,
+            rules,
+            held,
+            works=lambda: _recovered(room, memory, rules),
+            tell=lambda ids: _tell(memory, ids, is_done=True),
+        )
+        try:
+            await session.write()
+        except Stop:
+            await memory.close_pbx()
+            raise
     return True
 
 
-def _put_behind(memory: Memory, object_ids: Iterable[str]) -> dict[str, None]:
-    """Have these wait as well, behind all who wait already; answers who did not yet."""
-    others = {object_id: None for object_id in object_ids if object_id not in memory.waiting}
-    memory.waiting = others | memory.waiting
-    return others
-
-
-def _returned(memory: Memory, ids: Sequence[str], left: Left) -> list[str]:
-    """Have those wait on whose turn did not come; answers who is done."""
-    waiting = _put_behind(memory, reversed(left))
-    return [object_id for object_id in ids if object_id not in waiting]
-
-
-def _tell(memory: Memory, ids: Sequence[str], *, is_done: bool) -> None:
+def _tell(memory: Memory, ids: Iterable[str], *, is_done: bool) -> None:
     """Answer those who wait for these users: when all of theirs are done, or one is not. Who was submitted again while
     he was written is not done."""
     over = set(ids).difference(memory.waiting)
@@ -176,195 +132,6 @@ def _tell(memory: Memory, ids: Sequence[str], *, is_done: bool) -> None:
         elif not done.done():
             done.set_result(is_done)
     memory.waiters[:] = still
-
-
-async def _round(room: Room, memory: Memory, rules: Rules, lease: Lease, object_ids: Sequence[str]) -> Left:
-    edition = await room.store.edition()
-    if edition != memory.edition:
-        memory.shelf.clear()
-        memory.edition = edition
-    rows = await room.store.some(object_ids, shelved=True)
-    users = [rows[key] for key in object_ids if key in rows and rows[key].is_pending and rows[key].is_followed]
-    if not users:
-        return []
-    try:
-        pbx = await memory.pbx(room, rules, room.now())
-        shown = await _shown(room, memory, pbx, users)
-        pace = _Pace(room, lease, rules.settings, is_shared=await room.leases.holder(RUN_LEASE) is not None)
-        writer = _Writer(room, rules.settings.presence, pbx, pace, shown)
-        return await writer.follow_all(users)
-    except Stop:
-        await memory.close_pbx()
-        raise
-
-
-async def _shown(room: Room, memory: Memory, pbx: Pbx, users: Sequence[UserPresence]) -> dict[int, Shown]:
-    """What the extensions of these users show. Of many the list is kept for a moment; what is written is noted there,
-    and what somebody chooses meanwhile is as if he had chosen it before."""
-    wanted = {user.pbx_id: user.number for user in users if user.pbx_id is not None}
-    if len(wanted) <= max(FEW, memory.pages):
-        return await search_presence(pbx, wanted)
-    now = room.now()
-    if memory.listed is None or not memory.listed[0] <= now < memory.listed[0] + LISTED:
-        memory.listed = now, await list_presence(pbx)
-        memory.pages = len(memory.listed[1]) // PAGE_SIZE
-    every = memory.listed[1]
-    return {key: every[key] for key, number in wanted.items() if key in every and every[key].number == number}
-
-
-class _Writer:
-    """Looks at users and writes what is to be written, in one round."""
-
-    def __init__(self, room: Room, presence: Presence, pbx: Pbx, pace: "_Pace", shown: Mapping[int, Shown]) -> None:
-        self._room = room
-        self._presence = presence
-        self._pbx = pbx
-        self._pace = pace
-        self._shown = shown
-        self._listed = memory_of(room).listed
-        self._until = room.now() + datetime.timedelta(seconds=ROUND_SECONDS)
-        self._outcomes: list[Outcome] = []
-        self._settling: list[asyncio.Task[None]] = []
-        self._fault: Exception | None = None
-
-    async def follow_all(self, users: Sequence[UserPresence]) -> Left:
-        """Write these users in their order, a few side by side, until the round's time is up. After a fault that is
-        not of one user nothing more is sent; it is raised when all that was sent is answered and recorded."""
-        turns = iter(users)
-        left: list[UserPresence] = []
-
-        async def work() -> None:
-            for user in turns:
-                if self._fault is not None:
-                    return
-                try:
-                    if not await self._follow(user):
-                        left.append(user)
-                        return
-                except Exception as error:  # noqa: BLE001 - raised below, when the others are done
-                    self._fault = self._fault or error
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(self._pbx.concurrency, len(users))):
-                group.create_task(work())
-        self._settle()
-        await asyncio.gather(*self._settling)
-        if self._fault is not None:
-            raise self._fault
-        return [user.object_id for user in (*left, *turns)]
-
-    async def _follow(self, user: UserPresence) -> bool:
-        """Do it for one; ``False`` when there is a write and no time for it."""
-        found = self._shown.get(user.pbx_id or 0)
-        if found is None:
-            self._done(user, _unable(user, "gone", GONE))
-            return True
-        table = effective_map(self._presence.default_map, user.preference.map)
-        current = Current(found.status, found.custom_presence_status or "")
-        verdict = decide(user, table, current, self._presence.respect_manual)
-        if verdict.status is None:
-            self._done(user, settled(user, verdict, table, current, stamp(self._room.now())))
-            return True
-        if self._room.now() >= self._until:
-            return False
-        failed = await self._write(user, found, verdict.status)
-        if failed is None:
-            now = self._room.now()
-            after = settled(user, verdict, table, current, stamp(now))
-            self._done(user, msgspec.structs.replace(after, delay_ms=_delay(user, now)))
-        else:
-            self._done(user, failed)
-        return True
-
-    async def _write(self, user: UserPresence, found: Shown, status: Status) -> UserPresence | None:
-        """The user when he could not be written; ``None`` when the PBX confirmed it."""
-        await self._pace.turn()
-        try:
-            await write_presence(self._pbx, found.id, status)
-        except NotFound:
-            return _unable(user, "gone", GONE)
-        except ItemError as error:
-            return _unable(user, "failed", f"The PBX refuses it: {error}.")
-        except (OutcomeUnknown, ServerFault):
-            # What it shows now is nobody's choice either: the next write may get lost, too.
-            self._done(user, msgspec.structs.replace(user, written=found.status, sent=status))
-            memory_of(self._room).listed = None  # what this extension shows is not known any more
-            raise
-        if self._listed is not None and found.id in self._listed[1]:
-            self._listed[1][found.id] = msgspec.structs.replace(found, presence_status=status)
-        return None
-
-    def _done(self, user: UserPresence, after: UserPresence) -> None:
-        self._outcomes.append((user, after))
-        if len(self._outcomes) >= SETTLED_AT_ONCE:
-            self._settle()
-
-    def _settle(self) -> None:
-        outcomes, self._outcomes = self._outcomes, []
-        if outcomes:
-            self._settling.append(asyncio.create_task(_settle(self._room, outcomes)))
-
-
-def _unable(user: UserPresence, outcome: str, error: str) -> UserPresence:
-    return msgspec.structs.replace(user, is_pending=False, outcome=outcome, error=error)
-
-
-def _delay(user: UserPresence, now: datetime.datetime) -> int:
-    return max(0, round((now - datetime.datetime.fromisoformat(user.heard_at)).total_seconds() * 1000))
-
-
-async def _settle(room: Room, outcomes: Sequence[Outcome]) -> None:
-    """Record what was done. Who showed something else meanwhile stays pending."""
-    known = {before.object_id.lower(): (before, after) for before, after in outcomes}
-
-    def change(key: str, row: UserPresence | None) -> UserPresence | None:
-        before, after = known[key]
-        if row is None:
-            return None
-        return msgspec.structs.replace(
-            row,
-            is_pending=after.is_pending or row.teams != before.teams,
-            written=after.written,
-            sent=after.sent,
-            written_at=after.written_at,
-            delay_ms=after.delay_ms,
-            seen=after.seen,
-            left=after.left,
-            outcome=after.outcome,
-            error=after.error,
-        )
-
-    if known:
-        await room.store.change(known, change)
-
-
-class _Pace:
-    """Lets writes through evenly. When the next one may go is noted on the lease, for whoever holds it then."""
-
-    def __init__(self, room: Room, lease: Lease, settings: Settings, *, is_shared: bool) -> None:
-        self._room = room
-        self._lease = lease
-        self._interval = 1 / (settings.pbx.max_writes_per_second * (SHARE if is_shared else 1))
-        self._next = _moment(lease.note)
-        self._ahead = concurrent_writes(settings.pbx.max_writes_per_second)
-        """So many may wait for their slots at once."""
-
-    async def turn(self) -> None:
-        """Wait for the next slot; ``LeaseLost`` when somebody else may be writing by now."""
-        now = self._room.now().timestamp()
-        most = now + self._interval * self._ahead  # clocks differ, and one may have been set back
-        slot = min(max(self._next, now), most)
-        self._next = slot + self._interval
-        self._lease.keep_note(str(self._next))
-        if slot > now:
-            await self._room.sleep(slot - now)
-        self._lease.check()
-
-
-def _moment(note: str) -> float:
-    with contextlib.suppress(ValueError):
-        return float(note)
-    return 0.0
 
 
 async def _recovered(room: Room, memory: Memory, rules: Rules) -> None:

@@ -13,7 +13,7 @@ import pytest
 from local.azurite import Azurite
 from local.microsoft.presence_forgeries import TOKEN_FLAWS, Flaw, forged_item
 from pbx.presence import search_presence
-from presence import intake, push
+from presence import intake, push, writing
 from presence.intake import LARGEST_BODY, receive
 from presence.messages import Answer, Update
 from presence.report import figures
@@ -276,7 +276,7 @@ async def test_what_takes_longer_than_graph_waits_goes_on_behind_the_answer(
         await go_on.wait()
         return await inner(*args)
 
-    monkeypatch.setattr(push, "search_presence", slow)
+    monkeypatch.setattr(writing, "search_presence", slow)
     monkeypatch.setattr(intake, "ANSWER_SECONDS", 0.05)
     answer = await desk.post([desk.rich(record, noor, "Busy", "1")], [desk.token()])
     assert answer.updates == (Update(desk.room.id),)

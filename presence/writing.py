@@ -1,0 +1,287 @@
+"""Writes presence to the PBX: of each user only the newest state, the newest users first, at the PBX's pace."""
+
+import asyncio
+import contextlib
+import datetime
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+
+from pbx.client import PAGE_SIZE, Pbx
+from pbx.errors import ItemError, NotFound, OutcomeUnknown, ServerFault
+from pbx.pacing import concurrent_writes
+from pbx.presence import FEW, Shown, list_presence, search_presence, write_presence
+from presence.hearing import stamp
+from presence.mapping import Current, decide, effective_map, settled
+from presence.room import Memory, Room, Rules
+from store.document import Settings
+from store.leases import Lease
+from store.presence import Status, UserPresence
+
+RUN_LEASE = "run"
+"""What a run of the directory sync holds while it writes."""
+SHARE = 0.5
+"""Of the pace, while a run goes on. The run keeps its own: it does not wait for presence."""
+HOLD = datetime.timedelta(seconds=10)
+"""So long one process writes; then another one may."""
+LOOK_SECONDS = 0.5
+"""So often it is looked whether a run goes on, and whether something was decided about users."""
+LISTED = datetime.timedelta(seconds=5)
+"""So long a list of all extensions counts while many users wait: it would be read all the time."""
+MANY = 100
+"""If so many wait, their records are read together."""
+
+GONE = "The extension does not exist on the PBX any more."
+
+type Outcome = tuple[UserPresence, UserPresence]
+"""A user as he was when he was looked at, and as he is after it."""
+
+
+class Session:
+    """Writes those who wait, as long as one process may. ``works`` is called when the PBX has confirmed something, and
+    ``tell`` for users who are done, when it is stored.
+
+    A user is in one pair of hands at a time, from his turn until his outcome is stored: who changes meanwhile waits.
+    """
+
+    def __init__(
+        self,
+        room: Room,
+        memory: Memory,
+        rules: Rules,
+        lease: Lease,
+        *,
+        works: Callable[[], Awaitable[None]],
+        tell: Callable[[Sequence[str]], None],
+    ) -> None:
+        self._room = room
+        self._memory = memory
+        self._rules = rules
+        self._presence = rules.settings.presence
+        self._pace = _Pace(room, lease, rules.settings)
+        self._works = works
+        self._tell = tell
+        self._until = room.now() + HOLD
+        self._in_hand: set[str] = set()
+        self._outcomes: list[Outcome] = []
+        self._idle: list[str] = []
+        """Users about whom there was nothing to do."""
+        self._settling: asyncio.Task[None] | None = None
+        self._listing = asyncio.Lock()
+        self._fault: Exception | None = None
+
+    async def write(self) -> None:
+        """Go on until nobody waits or the time is up. After a fault that is not of one user nothing more is sent; it
+        is raised when all that was sent is answered and recorded."""
+        pbx = await self._memory.pbx(self._room, self._rules, self._room.now())
+        await self._look()
+        looking = asyncio.create_task(self._keep_looking())
+        try:
+            while self._memory.waiting and self._fault is None and self._room.now() < self._until:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(min(_hands(pbx), len(self._memory.waiting))):
+                        group.create_task(self._work(pbx))
+                await self._settled()
+        finally:
+            looking.cancel()
+            await asyncio.wait([looking])
+        if self._fault is not None:
+            raise self._fault
+
+    async def _look(self) -> None:
+        """Whether a run goes on, and whether what is on the shelf still counts."""
+        holder, edition = await asyncio.gather(self._room.leases.holder(RUN_LEASE), self._room.store.edition())
+        self._pace.share = SHARE if holder is not None else 1.0
+        if edition != self._memory.edition:
+            self._memory.shelf.clear()
+            self._memory.edition = edition
+        if not self._memory.shelf and len(self._memory.waiting) >= MANY:
+            await self._room.store.all()
+
+    async def _keep_looking(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                await self._look()
+            except Exception as error:  # noqa: BLE001 - raised by whoever waits for the session
+                self._fault = self._fault or error
+
+    async def _work(self, pbx: Pbx) -> None:
+        while (object_id := self._next()) is not None:
+            try:
+                await self._follow(pbx, object_id)
+            except Exception as error:  # noqa: BLE001 - raised when the others are done
+                self._fault = self._fault or error
+                self._memory.waiting.setdefault(object_id)  # it is told with all the others
+                return
+
+    def _next(self) -> str | None:
+        """Whose turn it is: the newest who is in nobody's hands."""
+        if self._fault is not None or self._room.now() >= self._until:
+            return None
+        waiting = self._memory.waiting
+        found = next((object_id for object_id in reversed(waiting) if object_id not in self._in_hand), None)
+        if found is not None:
+            del waiting[found]
+            self._in_hand.add(found)
+        return found
+
+    async def _follow(self, pbx: Pbx, object_id: str) -> None:
+        user = (await self._room.store.some([object_id], shelved=True)).get(object_id)
+        if user is None or not user.is_pending or not user.is_followed:
+            self._idle.append(object_id)
+            return
+        found = await self._shown(pbx, user)
+        if found is None:
+            self._done(user, _unable(user, "gone", GONE))
+            return
+        table = effective_map(self._presence.default_map, user.preference.map)
+        current = Current(found.status, found.custom_presence_status or "")
+        verdict = decide(user, table, current, self._presence.respect_manual)
+        failed = None if verdict.status is None else await self._write(pbx, user, found, verdict.status)
+        now = self._room.now()
+        after = failed or settled(user, verdict, table, current, stamp(now))
+        if verdict.status is not None and failed is None:
+            after = msgspec.structs.replace(after, delay_ms=_delay(user, now))
+        self._done(user, after)
+
+    async def _shown(self, pbx: Pbx, user: UserPresence) -> Shown | None:
+        """What the extension of a user shows. While many wait a list is kept for a moment; what is written is noted
+        there, and what somebody chooses meanwhile is as if he had chosen it before."""
+        if user.pbx_id is None:
+            return None
+        memory = self._memory
+        if len(memory.waiting) + len(self._in_hand) <= max(FEW, memory.pages):
+            return (await search_presence(pbx, {user.pbx_id: user.number})).get(user.pbx_id)
+        async with self._listing:
+            now = self._room.now()
+            if memory.listed is None or not memory.listed[0] <= now < memory.listed[0] + LISTED:
+                memory.listed = now, await list_presence(pbx)
+                memory.pages = len(memory.listed[1]) // PAGE_SIZE
+            found = memory.listed[1].get(user.pbx_id)
+        return found if found is not None and found.number == user.number else None
+
+    async def _write(self, pbx: Pbx, user: UserPresence, found: Shown, status: Status) -> UserPresence | None:
+        """The user when he could not be written; ``None`` when the PBX confirmed it."""
+        await self._pace.turn()
+        try:
+            await write_presence(pbx, found.id, status)
+        except NotFound:
+            return _unable(user, "gone", GONE)
+        except ItemError as error:
+            return _unable(user, "failed", f"The PBX refuses it: {error}.")
+        except (OutcomeUnknown, ServerFault):
+            # What it shows now is nobody's choice either: the next write may get lost, too.
+            self._done(user, msgspec.structs.replace(user, written=found.status, sent=status))
+            self._memory.listed = None  # what this extension shows is not known any more
+            raise
+        if self._memory.listed is not None and found.id in self._memory.listed[1]:
+            self._memory.listed[1][found.id] = msgspec.structs.replace(
+                found, presence_status=status, custom_presence_status=""
+            )
+        return None
+
+    def _done(self, user: UserPresence, after: UserPresence) -> None:
+        self._outcomes.append((user, after))
+        if self._settling is None or self._settling.done():
+            self._settling = asyncio.create_task(self._settle_all())
+
+    async def _settled(self) -> None:
+        """Wait until everything is stored."""
+        if self._settling is not None:
+            await asyncio.wait([self._settling])
+        await self._settle_all()
+
+    async def _settle_all(self) -> None:
+        """Store outcomes, those together that came while others were stored."""
+        while self._outcomes or self._idle:
+            try:
+                await self._settle()
+            except Exception as error:  # noqa: BLE001 - raised at the end of the session
+                self._fault = self._fault or error
+
+    async def _settle(self) -> None:
+        """Who showed something else meanwhile stays pending, and waits again by himself."""
+        outcomes, self._outcomes = self._outcomes, []
+        idle, self._idle = self._idle, []
+        ids = [*idle, *(before.object_id.lower() for before, _ in outcomes)]
+        try:
+            await _store(self._room, outcomes)
+            if any(not after.is_pending for _, after in outcomes):
+                await self._works()
+        except Exception:
+            self._memory.waiting |= dict.fromkeys(ids)  # they are told with all the others
+            raise
+        finally:
+            self._in_hand.difference_update(ids)
+        self._tell([object_id for object_id in ids if object_id not in self._memory.waiting])
+
+
+def _hands(pbx: Pbx) -> int:
+    """Users who are looked at or written side by side: while one is looked at another may be written."""
+    return pbx.concurrency if pbx.concurrency == 1 else pbx.concurrency * 3 // 2
+
+
+def _unable(user: UserPresence, outcome: str, error: str) -> UserPresence:
+    return msgspec.structs.replace(user, is_pending=False, outcome=outcome, error=error)
+
+
+def _delay(user: UserPresence, now: datetime.datetime) -> int:
+    return max(0, round((now - datetime.datetime.fromisoformat(user.heard_at)).total_seconds() * 1000))
+
+
+async def _store(room: Room, outcomes: Sequence[Outcome]) -> None:
+    """Record what was done. Who showed something else meanwhile stays pending."""
+    known = {before.object_id.lower(): (before, after) for before, after in outcomes}
+
+    def change(key: str, row: UserPresence | None) -> UserPresence | None:
+        before, after = known[key]
+        if row is None:
+            return None
+        return msgspec.structs.replace(
+            row,
+            is_pending=after.is_pending or row.teams != before.teams,
+            written=after.written,
+            sent=after.sent,
+            written_at=after.written_at,
+            delay_ms=after.delay_ms,
+            seen=after.seen,
+            left=after.left,
+            outcome=after.outcome,
+            error=after.error,
+        )
+
+    if known:
+        await room.store.change(known, change)
+
+
+class _Pace:
+    """Lets writes through evenly. When the next one may go is noted on the lease, for whoever holds it then."""
+
+    def __init__(self, room: Room, lease: Lease, settings: Settings) -> None:
+        self._room = room
+        self._lease = lease
+        self.share = 1.0
+        """The part of the PBX's pace that is ours."""
+        self._per_second = settings.pbx.max_writes_per_second
+        self._next = _moment(lease.note)
+        self._ahead = concurrent_writes(settings.pbx.max_writes_per_second)
+        """So many may wait for their slots at once."""
+
+    async def turn(self) -> None:
+        """Wait for the next slot; ``LeaseLost`` when somebody else may be writing by now."""
+        interval = 1 / (self._per_second * self.share)
+        now = self._room.now().timestamp()
+        most = now + interval * self._ahead  # clocks differ, and one may have been set back
+        slot = min(max(self._next, now), most)
+        self._next = slot + interval
+        self._lease.keep_note(str(self._next))
+        if slot > now:
+            await self._room.sleep(slot - now)
+        self._lease.check()
+
+
+def _moment(note: str) -> float:
+    with contextlib.suppress(ValueError):
+        return float(note)
+    return 0.0
