@@ -43,6 +43,8 @@ def submit(room: Room, object_ids: Iterable[str], *, is_old: bool = False) -> as
         for object_id in wanted:
             memory.waiting.pop(object_id, None)  # so that it is the newest again
             memory.waiting[object_id] = None
+    if memory.pump is not None:
+        memory.pump()
     if memory.drain is None or memory.drain.done():
         memory.drain = asyncio.create_task(_drain(room, memory))
     return done

@@ -152,6 +152,8 @@ class Memory:
         """Of the decisions about users that the shelf rests on."""
         self.drain: asyncio.Task[None] | None = None
         """Writes them: there is one in a process."""
+        self.pump: Callable[[], None] | None = None
+        """Lets it know that more are waiting, while it writes."""
         self.fault: Exception | None = None
         """What kept it from writing the last time."""
         self.is_failing = False

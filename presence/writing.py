@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import datetime
+import functools
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
@@ -63,6 +64,7 @@ class Session:
         self._tell = tell
         self._until = room.now() + HOLD
         self._in_hand: set[str] = set()
+        self._active: set[asyncio.Task[None]] = set()
         self._outcomes: list[Outcome] = []
         self._idle: list[str] = []
         """Users about whom there was nothing to do."""
@@ -78,13 +80,15 @@ class Session:
         looking = asyncio.create_task(self._keep_looking())
         try:
             while self._memory.waiting and self._fault is None and self._room.now() < self._until:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(min(_hands(pbx), len(self._memory.waiting))):
-                        group.create_task(self._work(pbx))
+                self._memory.pump = functools.partial(self._pump, pbx)
+                self._memory.pump()
+                while self._active:
+                    await asyncio.wait(self._active, return_when=asyncio.FIRST_COMPLETED)
                 await self._settled()
         finally:
+            self._memory.pump = None
             looking.cancel()
-            await asyncio.wait([looking])
+            await asyncio.wait([looking, *self._active])
         if self._fault is not None:
             raise self._fault
 
@@ -106,14 +110,23 @@ class Session:
             except Exception as error:  # noqa: BLE001 - raised by whoever waits for the session
                 self._fault = self._fault or error
 
-    async def _work(self, pbx: Pbx) -> None:
-        while (object_id := self._next()) is not None:
-            try:
-                await self._follow(pbx, object_id)
-            except Exception as error:  # noqa: BLE001 - raised when the others are done
-                self._fault = self._fault or error
-                self._memory.waiting.setdefault(object_id)  # it is told with all the others
-                return
+    def _pump(self, pbx: Pbx) -> None:
+        """Begin with as many as there are hands free; called whenever somebody comes or is done."""
+        while len(self._active) < _hands(pbx) and (object_id := self._next()) is not None:
+            task = asyncio.create_task(self._turn(pbx, object_id))
+            self._active.add(task)
+            task.add_done_callback(functools.partial(self._ended, pbx))
+
+    def _ended(self, pbx: Pbx, task: asyncio.Task[None]) -> None:
+        self._active.discard(task)
+        self._pump(pbx)
+
+    async def _turn(self, pbx: Pbx, object_id: str) -> None:
+        try:
+            await self._follow(pbx, object_id)
+        except Exception as error:  # noqa: BLE001 - raised when the others are done
+            self._fault = self._fault or error
+            self._memory.waiting.setdefault(object_id)  # it is told with all the others
 
     def _next(self) -> str | None:
         """Whose turn it is: the newest who is in nobody's hands."""
@@ -214,7 +227,10 @@ class Session:
             raise
         finally:
             self._in_hand.difference_update(ids)
+        # Told before somebody's next turn begins: who waits again is not done.
         self._tell([object_id for object_id in ids if object_id not in self._memory.waiting])
+        if self._memory.pump is not None:
+            self._memory.pump()
 
 
 def _hands(pbx: Pbx) -> int:
