@@ -36,7 +36,9 @@ def submit(room: Room, object_ids: Iterable[str], *, is_old: bool = False) -> as
     if not wanted:
         done.set_result(True)
         return done
-    memory.waiters.append((set(wanted), done))
+    waiter = set(wanted), done
+    for object_id in wanted:
+        memory.waiters.setdefault(object_id, []).append(waiter)
     if is_old:
         memory.waiting = {user: None for user in wanted if user not in memory.waiting} | memory.waiting
     else:
@@ -125,15 +127,13 @@ async def _write_out(room: Room, memory: Memory, rules: Rules) -> bool:
 def _tell(memory: Memory, ids: Iterable[str], *, is_done: bool) -> None:
     """Answer those who wait for these users: when all of theirs are done, or one is not. Who was submitted again while
     he was written is not done."""
-    over = set(ids).difference(memory.waiting)
-    still: list[tuple[set[str], asyncio.Future[bool]]] = []
-    for wanted, done in memory.waiters:
-        left = wanted - over
-        if left and (is_done or left == wanted):
-            still.append((left, done))
-        elif not done.done():
-            done.set_result(is_done)
-    memory.waiters[:] = still
+    for object_id in ids:
+        if object_id in memory.waiting:
+            continue
+        for wanted, done in memory.waiters.pop(object_id, ()):
+            wanted.discard(object_id)
+            if not done.done() and not (is_done and wanted):
+                done.set_result(is_done)
 
 
 async def _recovered(room: Room, memory: Memory, rules: Rules) -> None:

@@ -143,7 +143,8 @@ class Memory:
     def __init__(self) -> None:
         self.waiting: dict[str, None] = {}
         """Object ids to be written out, the newest last."""
-        self.waiters: list[tuple[set[str], asyncio.Future[bool]]] = []
+        self.waiters: dict[str, list[tuple[set[str], asyncio.Future[bool]]]] = {}
+        """Who waits for a user to be done, with all the users he still waits for."""
         self.shelf: Shelf = {}
         """Records of users as this process knows them."""
         self.fence = 0
