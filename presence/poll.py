@@ -15,6 +15,8 @@ import msgspec
 from graph.client import Graph
 from graph.errors import ConsentMissing, GraphError, NotFound, Retry
 from graph.presence import get_presences
+from pbx.errors import PbxError
+from pbx.presence import list_presence
 from presence.attention import UNREAD, UNWRITTEN, tell_reason, tell_recovery
 from presence.hearing import Said, hear, lost_by, stamp
 from presence.mapping import effective_map, follows, target_of
@@ -153,10 +155,28 @@ async def _sweep(room: Room, rules: Rules) -> list[str]:
         followed = [key for key, row in book.rows.items() if row.is_followed]
         said = await _said(room, graph, followed, "poll")
     await book.change(said, lambda key, row: _heard(row, said[key]))
-    await book.change(followed, lambda _, row: _again(row, presence))
+    strayed = await _strayed(room, rules, book.rows)
+    await book.change(followed, lambda key, row: _again(row, presence, is_strayed=key in strayed))
     await _doubt(room, book.rows)
     pending = [row for row in book.rows.values() if row.is_pending and row.is_followed]
     return [row.object_id for row in sorted(pending, key=lambda row: row.heard_at)]
+
+
+async def _strayed(room: Room, rules: Rules, rows: Mapping[str, UserPresence]) -> set[str]:
+    """Whose extensions were made to show something else by hand, where such choices do not count."""
+    presence, memory = rules.settings.presence, memory_of(room)
+    if presence.respect_manual or not any(row.is_followed for row in rows.values()):
+        return set()
+    try:
+        shown = await list_presence(await memory.pbx(room, rules, room.now()))
+    except (PbxError, SecretMissing) as error:
+        log.warning("What extensions show cannot be read from the PBX: %s", error)
+        return set()
+    return {
+        key
+        for key, row in rows.items()
+        if row.is_followed and (found := shown.get(row.pbx_id or 0)) is not None and found.status != row.written
+    }
 
 
 class _Book:
@@ -280,13 +300,14 @@ def _unlinked(row: UserPresence) -> UserPresence:
     )
 
 
-def _again(row: UserPresence | None, presence: Presence) -> UserPresence | None:
-    """Look again at who is not known to show what Teams asks for: the rules changed, or a write failed."""
+def _again(row: UserPresence | None, presence: Presence, *, is_strayed: bool) -> UserPresence | None:
+    """Look again at who is not known to show what Teams asks for: the rules changed, a write failed, or somebody chose
+    another status where that does not count."""
     if row is None or row.is_pending or not row.is_followed:
         return None
     target = target_of(row.teams, effective_map(presence.default_map, row.preference.map))
     is_left = row.left == target and presence.respect_manual
-    is_shown = target == row.written and not row.sent
+    is_shown = target == row.written and not row.sent and not is_strayed
     return None if target is None or is_shown or is_left else msgspec.structs.replace(row, is_pending=True)
 
 

@@ -247,7 +247,7 @@ def _delay(user: UserPresence, now: datetime.datetime) -> int:
 
 
 async def _store(room: Room, outcomes: Sequence[Outcome]) -> None:
-    """Record what was done. Who showed something else meanwhile stays pending."""
+    """Record what was done. Who showed or decided something else meanwhile stays pending."""
     known = {before.object_id.lower(): (before, after) for before, after in outcomes}
 
     def change(key: str, row: UserPresence | None) -> UserPresence | None:
@@ -256,7 +256,7 @@ async def _store(room: Room, outcomes: Sequence[Outcome]) -> None:
             return None
         return msgspec.structs.replace(
             row,
-            is_pending=after.is_pending or row.teams != before.teams,
+            is_pending=after.is_pending or (row.teams, row.preference) != (before.teams, before.preference),
             written=after.written,
             sent=after.sent,
             written_at=after.written_at,

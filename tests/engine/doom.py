@@ -20,7 +20,7 @@ from tests.engine.world import World
 DOORS: list[tuple[type, str]] = [
     (Tables, "get_timed"),
     (Tables, "_page"),
-    (Tables, "_single"),
+    (Tables, "_sent"),
     (Tables, "delete"),
     (Pbx, "_send"),
     (Graph, "_send"),

@@ -362,9 +362,9 @@ def before_write(
     monkeypatch: pytest.MonkeyPatch, table: str, skip: int, action: Callable[[], Awaitable[object]]
 ) -> list[str]:
     """Do something right before a write to ``table``, once; the answer fills when it was done."""
-    original, seen, done = Tables._single, [0], list[str]()
+    original, seen, done = Tables._sent, [0], list[str]()
 
-    async def single(self: Tables, name: str, send: Any) -> str:
+    async def single(self: Tables, name: str, send: Any) -> Any:
         if name == table and not done:
             seen[0] += 1
             if seen[0] > skip:
@@ -372,7 +372,7 @@ def before_write(
                 await action()
         return await original(self, name, send)
 
-    monkeypatch.setattr(Tables, "_single", single)
+    monkeypatch.setattr(Tables, "_sent", single)
     return done
 
 

@@ -292,6 +292,22 @@ async def test_a_sweep_in_which_nobody_changed_reads_the_records_once(desk: Desk
     assert desk.room.tables.traffic.by_table["presence"] - before == 3, "once, beside the clock"
 
 
+async def test_where_choices_do_not_count_a_sweep_puts_them_right(desk: Desk) -> None:
+    await desk.rules(respect_manual=False)
+    noor, _ = await desk.world.staff(2)
+    desk.teams(noor, "Busy")
+    await desk.poll()
+    desk.choose("1000", "lunch")
+    desk.choose("1001", "away", custom="On site")
+    desk.later(minutes=11)
+    await desk.poll()
+    assert desk.shown() == {"1000": "away", "1001": "away"}
+    writes = len(desk.written())
+    desk.later(minutes=11)
+    await desk.poll()
+    assert len(desk.written()) == writes, "a custom presence is never overwritten"
+
+
 # Other rules
 
 

@@ -31,7 +31,7 @@ from tests.engine.world import PBX_CLIENT_ID, PBX_SECRET, START, World
 STORAGE: list[tuple[type, str]] = [
     (Tables, "get_timed"),
     (Tables, "_page"),
-    (Tables, "_single"),
+    (Tables, "_sent"),
     (Tables, "delete"),
     (SecretStore, "read"),
 ]
