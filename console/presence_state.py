@@ -10,13 +10,13 @@ from console.plain import plain
 from console.presence_words import duration
 from console.visit import Visit
 from presence import report
-from presence.room import AUTHORIZATION
 from sso.account import Account, further_accounts, read_account
 from store.document import Settings
 from store.environment import Environment
 from store.errors import StoreError
 from store.health import Health
 from store.presence import Announcer, Figures
+from store.sessions import AUTHORIZATION
 from sync.subscriptions import unreachable
 
 SCOPE = "Presence.Read.All"

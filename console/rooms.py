@@ -3,9 +3,10 @@
 import datetime
 from collections.abc import Callable, Sequence
 
-from presence.room import AUTHORIZATION, Room, Subscriber, room_of
+from presence.room import Room, Subscriber, room_of
 from sso.account import access_token, further_accounts, read_account
 from sso.place import Place
+from store.sessions import AUTHORIZATION
 from sync.connection import Connection
 
 

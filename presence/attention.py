@@ -29,13 +29,3 @@ async def tell_reason(room: Room, code: str, message: str, action: str) -> None:
     await room.health.update(change)
     if code not in known:
         log.error("Attention needed: %s %s", message, action)
-
-
-async def tell_recovery(room: Room, *codes: str) -> None:
-    """Take these reasons away."""
-
-    def change(health: Health) -> Health:
-        left = [reason for reason in health.reasons if reason.code not in codes]
-        return health if len(left) == len(health.reasons) else msgspec.structs.replace(health, reasons=left)
-
-    await room.health.update(change)

@@ -17,7 +17,7 @@ from graph.errors import ConsentMissing, GraphError, NotFound, Retry
 from graph.presence import get_presences
 from pbx.errors import PbxError
 from pbx.presence import list_presence
-from presence.attention import UNREAD, UNWRITTEN, tell_reason, tell_recovery
+from presence.attention import UNREAD, UNWRITTEN, tell_reason
 from presence.hearing import Said, hear, lost_by, stamp
 from presence.mapping import effective_map, follows, target_of
 from presence.messages import Update
@@ -65,7 +65,7 @@ async def look_again(room: Room) -> list[Update]:
     for trouble in await end_all(room):
         log.warning("%s", trouble)
     await room.store.forget_clock()
-    await tell_recovery(room, UNREAD, UNWRITTEN)
+    await room.health.drop_reasons(UNREAD, UNWRITTEN)
     return []
 
 
@@ -342,7 +342,7 @@ async def _recovered(room: Room, clock: Clock) -> None:
     if clock.last_error:
         kept = await room.store.clock()
         await room.store.set_clock(msgspec.structs.replace(kept.clock, last_error="", failing_since=""), kept.etag)
-        await tell_recovery(room, UNREAD)
+        await room.health.drop_reasons(UNREAD)
         log.info("Presence is read from Microsoft Graph again")
 
 

@@ -12,15 +12,14 @@ import secrets
 from collections.abc import Iterable
 
 from pbx.errors import PbxError, Stop
-from presence.attention import UNWRITTEN, tell_reason, tell_recovery
+from presence.attention import UNWRITTEN, tell_reason
 from presence.room import Memory, Room, Rules, memory_of
 from presence.writing import Session
 from store.errors import SecretMissing, StoreError
-from store.leases import Holder
+from store.leases import PRESENCE, Holder
 
 log = logging.getLogger("presence")
 
-LEASE = "presence"
 PENDING_SECONDS = 240.0
 """So long a message of the queue is worked on; what is left is for another one."""
 LEASE_PAUSE = 1.0
@@ -101,7 +100,7 @@ def _let_go(memory: Memory, *, is_done: bool) -> bool:
 
 async def _write_out(room: Room, memory: Memory, rules: Rules) -> bool:
     """Write the newest for a while. ``False`` when another process is at it."""
-    held = await room.leases.acquire(LEASE, secrets.token_hex(8))
+    held = await room.leases.acquire(PRESENCE, secrets.token_hex(8))
     if isinstance(held, Holder):
         return False
     if held.fence != memory.fence + 1:  # another process wrote since, and knows better
@@ -141,7 +140,7 @@ async def _recovered(room: Room, memory: Memory, rules: Rules) -> None:
         memory.is_failing = False
         log.info("Presence is written to the PBX again")
     if any(reason.code == UNWRITTEN for reason in rules.health.reasons):
-        await tell_recovery(room, UNWRITTEN)
+        await room.health.drop_reasons(UNWRITTEN)
         memory.forget_rules()
 
 

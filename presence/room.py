@@ -28,9 +28,6 @@ FRESH = datetime.timedelta(seconds=15)
 OPEN = datetime.timedelta(minutes=5)
 """So long a gateway to the PBX is used: then its secret may be another one."""
 
-AUTHORIZATION = "authorization"
-"""The authorization account of the connection. Further accounts go by their object ids."""
-
 
 class Subscriber(msgspec.Struct, frozen=True):
     """An account in whose name presence can be subscribed to."""

@@ -16,11 +16,9 @@ from presence.hearing import stamp
 from presence.mapping import Current, decide, effective_map, settled
 from presence.room import Memory, Room, Rules
 from store.document import Settings
-from store.leases import Lease
+from store.leases import RUN, Lease
 from store.presence import Status, UserPresence
 
-RUN_LEASE = "run"
-"""What a run of the directory sync holds while it writes."""
 SHARE = 0.5
 """Of the pace, while a run goes on. The run keeps its own: it does not wait for presence."""
 HOLD = datetime.timedelta(seconds=10)
@@ -94,7 +92,7 @@ class Session:
 
     async def _look(self) -> None:
         """Whether a run goes on, and whether what is on the shelf still counts."""
-        holder, edition = await asyncio.gather(self._room.leases.holder(RUN_LEASE), self._room.store.edition())
+        holder, edition = await asyncio.gather(self._room.leases.holder(RUN), self._room.store.edition())
         self._pace.share = SHARE if holder is not None else 1.0
         if edition != self._memory.edition:
             self._memory.shelf.clear()

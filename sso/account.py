@@ -23,18 +23,12 @@ from sso.oauth import Tokens, application_of, refresh
 from sso.place import Place
 from sso.sessions import Session
 from store.errors import SecretMissing
-from store.health import Health, Reason
+from store.health import FURTHER_SIGN_IN_NEEDED, SIGN_IN_NEEDED, Health, Reason
 from store.secrets import InternalName, presence_token
-from store.sessions import AccountRecord, SessionRecord, SessionStore, forget_accounts
+from store.sessions import AUTHORIZATION, AccountRecord, SessionRecord, SessionStore, forget_accounts
 
 log = logging.getLogger("sso")
 
-AUTHORIZATION = "authorization"
-"""The key of the authorization account; that of a further one is its object id."""
-REASON = "sign_in_needed"
-"""The code of the reason for attention; a new sign-in ends it, a run that works does not."""
-FURTHER_REASON = "presence_sign_in_needed"
-"""The same about further accounts, all of which one reason names."""
 FURTHER_ACTION = "Add the account again on the page Connect and sign in as it, or remove it there."
 EARLY = datetime.timedelta(minutes=5)
 """An access token is not used any more so long before its end: a run may go on with it for a while."""
@@ -96,7 +90,7 @@ async def further_accounts(place: Place) -> list[Account]:
 async def adopt_account(place: Place, claims: Claims, tokens: Tokens, now: datetime.datetime) -> Account:
     """Make who just signed in the authorization account, in the place of whoever was."""
     record = await _adopted(place, AUTHORIZATION, claims, tokens, now)
-    await _recovered(place, REASON)
+    await place.health.drop_reasons(SIGN_IN_NEEDED)
     if (await SessionStore(place.tables, place.id).account(record.object_id))[0] is not None:
         await forget_further(place, record.object_id)  # for presence an account counts once
     return _account(record, AUTHORIZATION)
@@ -142,7 +136,7 @@ async def forget_account(place: Place) -> None:
     await SessionStore(place.tables, place.id).forget_account()
     await place.secrets.delete(_stored_as(AUTHORIZATION))
     memory_of(place).tokens.clear()
-    await _recovered(place, REASON)
+    await place.health.drop_reasons(SIGN_IN_NEEDED)
 
 
 async def forget_further(place: Place, object_id: str) -> None:
@@ -157,7 +151,7 @@ async def forget_all(place: Place) -> None:
     """Forget every account with its token."""
     await forget_accounts(SessionStore(place.tables, place.id), place.secrets)
     memory_of(place).tokens.clear()
-    await _recovered(place, REASON, FURTHER_REASON)
+    await place.health.drop_reasons(SIGN_IN_NEEDED, FURTHER_SIGN_IN_NEEDED)
 
 
 async def settle_in(place: Place, tenant_id: str, session: Session) -> None:
@@ -284,14 +278,14 @@ async def _tell(place: Place, account: str, reason: str, now: datetime.datetime)
         await _tell_further(place, now)
         return
     told = Reason(
-        REASON,
+        SIGN_IN_NEEDED,
         f"The authorization account has to sign in again. {reason}",
         SignInNeeded.action,
         now.isoformat(timespec="seconds"),
     )
 
     def change(health: Health) -> Health:
-        if any(known.code == REASON for known in health.reasons):
+        if any(known.code == SIGN_IN_NEEDED for known in health.reasons):
             return health
         return msgspec.structs.replace(health, reasons=[*health.reasons, told])
 
@@ -320,24 +314,17 @@ async def _name_further(place: Place, ended: Sequence[AccountRecord], now: datet
 
     def change(health: Health) -> Health:
         nonlocal named
-        known = next((one for one in health.reasons if one.code == FURTHER_REASON), None)
+        known = next((one for one in health.reasons if one.code == FURTHER_SIGN_IN_NEEDED), None)
         named = known.message if known else ""
-        others = [one for one in health.reasons if one.code != FURTHER_REASON]
+        others = [one for one in health.reasons if one.code != FURTHER_SIGN_IN_NEEDED]
         message = f"A further account for presence has to sign in again. {lines}."
-        told = Reason(FURTHER_REASON, message, FURTHER_ACTION, known.since if known else since)
+        told = Reason(FURTHER_SIGN_IN_NEEDED, message, FURTHER_ACTION, known.since if known else since)
         return msgspec.structs.replace(health, reasons=[*others, told] if ended else others)
 
     await place.health.update(change)
     for one in ended:
         if _label(one) not in named:
             log.error("Attention needed: %s has to sign in again. %s %s", _label(one), one.reason, FURTHER_ACTION)
-
-
-async def _recovered(place: Place, *codes: str) -> None:
-    def change(health: Health) -> Health:
-        return msgspec.structs.replace(health, reasons=[known for known in health.reasons if known.code not in codes])
-
-    await place.health.update(change)
 
 
 def _label(record: AccountRecord) -> str:

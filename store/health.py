@@ -12,6 +12,10 @@ from store.tables import Row, Tables, long_text
 TABLE = "settings"
 KEY = "health"
 TRIES = 20
+SIGN_IN_NEEDED = "sign_in_needed"
+"""The reason for attention while Entra does not accept the authorization account's token any more."""
+FURTHER_SIGN_IN_NEEDED = "presence_sign_in_needed"
+"""The same about further accounts, in whose names presence is announced."""
 
 
 class Reason(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -147,6 +151,15 @@ class HealthStore:
                 continue
             return changed
         raise Changed("the state of the connection is being changed all the time; try again")
+
+    async def drop_reasons(self, *codes: str) -> None:
+        """What these reasons told of is over."""
+
+        def change(health: Health) -> Health:
+            left = [reason for reason in health.reasons if reason.code not in codes]
+            return msgspec.structs.replace(health, reasons=left)
+
+        await self.update(change)
 
     async def clear(self) -> None:
         """Forget everything."""

@@ -17,6 +17,10 @@ from store.errors import AlreadyExists, AskedToStop, Changed, LeaseLost, StoreUn
 from store.tables import Row, Tables, long_text
 
 TABLE = "leases"
+RUN = "run"
+"""The lease under which a run of the directory sync writes to the PBX."""
+PRESENCE = "presence"
+"""The lease under which presence is written to it; while both are held each has half of the pace."""
 STOP = "stop"
 """The column by which a holder is told to end."""
 DURATION = datetime.timedelta(seconds=30)

@@ -13,6 +13,8 @@ from store.tables import Row, Tables, Value, long_text
 
 TABLE = "sessions"
 ACCOUNT = "account"
+AUTHORIZATION = "authorization"
+"""What the authorization account of a connection goes by. Further accounts go by their object ids."""
 SESSIONS = ("s-", "s.")
 """Between these two lie the keys of all sessions."""
 FURTHER = ("p-", "p.")

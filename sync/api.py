@@ -16,7 +16,7 @@ import msgspec
 import graph.errors
 from store.document import Settings
 from store.errors import AccessDenied, Changed, Misconfigured, StoreError
-from store.health import Health
+from store.health import FURTHER_SIGN_IN_NEEDED, SIGN_IN_NEEDED
 from store.links import Kind, Link
 from store.presence import Figures
 from store.runs import FINISHED, Outcome, Run
@@ -24,7 +24,7 @@ from store.secrets import MAX_BYTES, SECRET_NAMES, certificate_fault
 from store.sessions import SessionStore, forget_accounts
 from store.validation import GUID, InvalidSettings, Problem, parse_settings
 from sync import lifecycle
-from sync.connection import FURTHER_SIGN_IN_NEEDED, SIGN_IN_NEEDED, Connection
+from sync.connection import Connection
 from sync.history import items_page
 from sync.lifecycle import Started
 from sync.messages import Message
@@ -229,12 +229,7 @@ async def _forget_people(connection: Connection) -> None:
     sessions = SessionStore(connection.tables, connection.id)
     await forget_accounts(sessions, connection.secrets)
     await sessions.end_all(lambda session: session.basis == "setup-key")
-
-    def change(health: Health) -> Health:
-        left = [reason for reason in health.reasons if reason.code not in {SIGN_IN_NEEDED, FURTHER_SIGN_IN_NEEDED}]
-        return msgspec.structs.replace(health, reasons=left)
-
-    await connection.health.update(change)
+    await connection.health.drop_reasons(SIGN_IN_NEEDED, FURTHER_SIGN_IN_NEEDED)
 
 
 async def post_sync(connection: Connection, ask: Ask, now: datetime.datetime) -> Reply:

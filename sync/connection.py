@@ -19,7 +19,7 @@ from store.cursors import CursorStore
 from store.document import Settings
 from store.environment import Environment
 from store.groups import GroupStore
-from store.health import Health, HealthStore, Reason, Removal
+from store.health import SIGN_IN_NEEDED, Health, HealthStore, Reason, Removal
 from store.leases import LeaseStore
 from store.links import Kind, LinkStore
 from store.runs import Fault, Run, RunStore
@@ -38,10 +38,6 @@ RETRY_MINUTES = (5, 10, 20, 40, 60)
 """Pauses before a failed run is tried again; the last one repeats."""
 GROUPS_UNAVAILABLE = "groups_unavailable"
 """The reason for attention where the firmware has no extension groups."""
-SIGN_IN_NEEDED = "sign_in_needed"
-"""The reason for attention while Entra does not accept the authorization account's token any more."""
-FURTHER_SIGN_IN_NEEDED = "presence_sign_in_needed"
-"""The same about further accounts, in whose names presence is announced."""
 REMOVAL_INCOMPLETE = "removal_incomplete"
 """The reason for attention while the PBX does not delete what an administrator wants deleted."""
 STANDING = frozenset({REMOVAL_INCOMPLETE, GROUPS_UNAVAILABLE, SIGN_IN_NEEDED})

@@ -8,13 +8,14 @@ import msgspec
 from store.changes import Batch, ChangeStore, Fired
 from store.document import Settings
 from store.health import Health
+from store.leases import RUN
 from store.links import Kind
 from store.runs import FINISHED
 from store.subscriptions import Resource
 from sync.batches import is_full, is_old, poll_due
 from sync.connection import Connection
 from sync.messages import Message
-from sync.running import LEASE_NAME, active_kinds
+from sync.running import active_kinds
 from sync.service import request_run
 
 UNNAMED_FOR = datetime.timedelta(minutes=2)
@@ -72,7 +73,7 @@ async def due(connection: Connection, settings: Settings, now: datetime.datetime
         is_due, started_by = await _is_ripe(changes, head, settings, now), "changes"
     else:
         is_due, started_by = await _is_poll_due(connection, settings, health, now), "poll"
-    if not is_due or await connection.leases.holder(LEASE_NAME) is not None:
+    if not is_due or await connection.leases.holder(RUN) is not None:
         return []
     if head.fired is not None and not head.rows:
         await changes.remove(head, [], now)

@@ -10,12 +10,13 @@ import msgspec
 
 from store.document import Settings
 from store.health import Health, Removal
+from store.leases import RUN
 from store.links import Kind
 from store.runs import FINISHED, Run
 from sync.applying import decode_intents
 from sync.connection import REMOVAL_INCOMPLETE, Connection
 from sync.messages import Message
-from sync.running import LEASE_NAME, active_kinds
+from sync.running import active_kinds
 from sync.service import RECENT, Conflict, execute, is_linked, missing_secrets, request_run
 from sync.stage import HELD
 
@@ -227,11 +228,11 @@ async def _open_run(connection: Connection) -> Run | None:
 async def _stop(connection: Connection, kinds: Sequence[Kind], *, task: Literal["sync", "remove"] = "sync") -> None:
     """Have the run in progress end, if it is about one of these kinds. One that begins later sees the new state.
     ``Changed`` when it could not be told; asking for the same once more tells it again."""
-    holder = await connection.leases.holder(LEASE_NAME)
+    holder = await connection.leases.holder(RUN)
     run = None if holder is None else await connection.runs.get(holder.owner)
     if run is None or run.task != task or (run.what and not set(kinds).intersection(run.what)):
         return
-    await connection.leases.tell_to_stop(LEASE_NAME)
+    await connection.leases.tell_to_stop(RUN)
 
 
 async def _deletable(connection: Connection, what: Sequence[Kind]) -> list[Kind]:
@@ -242,7 +243,7 @@ async def _deletable(connection: Connection, what: Sequence[Kind]) -> list[Kind]
     try:
         await _check_reachable(connection, settings)
     except Conflict:
-        if await is_linked(connection, what) or decode_intents(await connection.leases.note(LEASE_NAME)):
+        if await is_linked(connection, what) or decode_intents(await connection.leases.note(RUN)):
             raise
         return []
     return list(what)

@@ -22,12 +22,11 @@ from store.changes import PbxEvent, PbxEventStore
 from store.document import Settings
 from store.errors import SecretMissing, StoreError
 from store.health import Health
-from store.leases import Lease
+from store.leases import RUN, Lease
 from store.links import Link
 from sync.connection import Connection
 from sync.faults import explain
 from sync.messages import Message, Outcome
-from sync.running import LEASE_NAME
 from sync.service import request_run
 
 log = logging.getLogger("sync")
@@ -149,7 +148,7 @@ async def look(connection: Connection, now: datetime.datetime) -> list[Message]:
     if not _is_ours(settings, health):
         await store.remove(events)
         return []
-    if not events or health.retry_at is not None or await connection.leases.holder(LEASE_NAME) is not None:
+    if not events or health.retry_at is not None or await connection.leases.holder(RUN) is not None:
         return []
     try:
         drifted = await _drifted(connection, settings, health, events)
@@ -219,7 +218,7 @@ async def _mark(connection: Connection, drifted: Sequence[Link]) -> bool:
 
     It is done under the lease of runs, which write the same records.
     """
-    lease = await connection.leases.acquire(LEASE_NAME, "pbx-events")
+    lease = await connection.leases.acquire(RUN, "pbx-events")
     if not isinstance(lease, Lease):
         return False
     async with lease.kept():

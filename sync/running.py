@@ -17,7 +17,7 @@ from pbx.models import Capacity, Information
 from store.document import Settings
 from store.errors import AskedToStop, StoreError
 from store.health import Health, PbxFacts
-from store.leases import DURATION, Holder, Lease
+from store.leases import DURATION, RUN, Holder, Lease
 from store.links import Kind
 from store.runs import FINISHED, Run
 from sync import batches, listing, removal
@@ -34,7 +34,6 @@ log = logging.getLogger("sync")
 
 BUDGET_SECONDS = 20 * 60.0
 """A run stops cleanly after so long and continues in a new execution; the function's limit is 30 minutes."""
-LEASE_NAME = "run"
 STAGES: dict[Kind, type[Stage]] = {"users": UserStage, "groups": GroupStage}
 """In the order in which a run does them: the members of a group need their extensions first."""
 PATIENT = frozenset({"approval", "resume", "enable", "pause", "disable", "disconnect"})
@@ -95,7 +94,7 @@ class Execution:
         # A crashed execution of this very run still holds the lease for a while: wait for it to run out.
         patience = time.monotonic() + DURATION.total_seconds() + 10
         while True:
-            got = await self._connection.leases.acquire(LEASE_NAME, self._journal.run.id)
+            got = await self._connection.leases.acquire(RUN, self._journal.run.id)
             if isinstance(got, Lease):
                 return got
             if got.owner != self._journal.run.id:
@@ -137,7 +136,7 @@ class Execution:
             await self._connection.try_again(self._now())
 
     async def _remove(self, lease: Lease | None) -> bool:
-        note = lease.note if lease else await self._connection.leases.note(LEASE_NAME)
+        note = lease.note if lease else await self._connection.leases.note(RUN)
         return await removal.carry_out(
             self._connection, self._journal, lease, note=note, deadline=self._deadline, now=self._now
         )
@@ -149,7 +148,7 @@ class Execution:
         settings = await self._settings()
         health, etag = await connection.health.load_with_etag()
         kinds = self._kinds(settings, health)
-        found = decode_intents(lease.note if lease else await connection.leases.note(LEASE_NAME))
+        found = decode_intents(lease.note if lease else await connection.leases.note(RUN))
         async with (
             await connection.open_graph(settings, health) as graph,
             await connection.open_pbx(settings, health) as pbx,

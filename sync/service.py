@@ -13,6 +13,7 @@ from store.document import Settings
 from store.environment import Environment, read_environment, trust_private_authority
 from store.errors import Changed, SecretMissing
 from store.health import Decisions, Health
+from store.leases import RUN
 from store.links import Kind
 from store.runs import FINISHED, Fault, Run, run_id
 from store.secrets import Secret, SecretName
@@ -20,7 +21,7 @@ from store.settings import Stored
 from store.tables import Tables, open_tables
 from sync.connection import Connection, Parting, needed_secrets
 from sync.messages import Message
-from sync.running import LEASE_NAME, Execution, active_kinds, enabled_kinds
+from sync.running import Execution, active_kinds, enabled_kinds
 from sync.schedule import next_due
 from sync.stage import HELD
 
@@ -363,7 +364,7 @@ async def _requeue_stuck(connection: Connection, now: datetime.datetime) -> list
     open_runs = [run for run in recent if _may_be_stuck(run, now)]
     if not open_runs:
         return []
-    holder = await connection.leases.holder(LEASE_NAME)
+    holder = await connection.leases.holder(RUN)
     stuck = [run for run in open_runs if holder is None or (holder.owner != run.id and not run.is_waiting)]
     return [Message(connection.id, run.id) for run in stuck if await _requeue(connection, run, now)]
 

@@ -4,10 +4,8 @@ import time
 from collections.abc import Callable
 
 from pbx.client import Pbx
-from store.leases import LeaseStore
+from store.leases import PRESENCE, LeaseStore
 
-PRESENCE = "presence"
-"""The lease that is held while presence is written. Its holder takes half of the pace while a run goes on."""
 SHARE = 0.5
 LOOK_SECONDS = 2.0
 """So often a run looks whether presence is being written; one that is over sooner never does."""

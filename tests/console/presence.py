@@ -8,9 +8,9 @@ import msgspec
 from console.rooms import presence_room
 from presence.hearing import stamp
 from presence.poll import carry_out, poll
-from presence.room import AUTHORIZATION, Room, close
+from presence.room import Room, close
 from store.presence import PresenceSubscription, UserPresence
-from store.sessions import AccountRecord, SessionStore
+from store.sessions import AUTHORIZATION, AccountRecord, SessionStore
 from tests.console.page import Page
 from tests.console.rules import stored
 from tests.console.site import Site

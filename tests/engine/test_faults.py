@@ -10,8 +10,7 @@ from tenacity import wait_none
 from local.emulator import Fault
 from local.microsoft.apps import Secret
 from local.sample import CLIENT_ID, EXPIRED_CLIENT_SECRET
-from store.leases import Lease
-from sync.running import LEASE_NAME
+from store.leases import RUN, Lease
 from sync.service import missing_secrets, tick
 from sync.status import read_status
 from tests.engine.world import PBX_SECRET, World
@@ -247,7 +246,7 @@ async def test_the_lease_is_free_again_after_a_run(world: World) -> None:
     await world.secrets()
     await world.enable()
     await world.run()
-    lease = await world.connection.leases.acquire(LEASE_NAME, "somebody")
+    lease = await world.connection.leases.acquire(RUN, "somebody")
     assert isinstance(lease, Lease)
 
 

@@ -1,8 +1,8 @@
 """A run and presence on the same PBX: together they keep its pace, and neither waits for the other."""
 
 from pbx.pacing import Pacer
-from store.leases import Lease
-from sync.sharing import LOOK_SECONDS, PRESENCE, Sharing
+from store.leases import PRESENCE, Lease
+from sync.sharing import LOOK_SECONDS, Sharing
 from tests.engine.world import World
 
 

@@ -20,11 +20,12 @@ from presence.hearing import Said, hear, stamp
 from presence.intake import receive
 from presence.messages import Answer, Update
 from presence.poll import carry_out, poll
-from presence.room import AUTHORIZATION, Room, Rules, Subscriber, close, memory_of, room_of
+from presence.room import Room, Rules, Subscriber, close, memory_of, room_of
 from presence.subscriptions import SCOPES, ensure
 from presence.trust import STORED_AS
 from store.document import Settings
 from store.presence import PresenceSubscription, Teams, UserPresence
+from store.sessions import AUTHORIZATION
 from store.tables import Tables, open_tables
 from tests.engine.world import START, World
 

@@ -13,11 +13,11 @@ from presence import subscriptions
 from presence.certificates import LIFETIME, RENEW_BEFORE, current_certificate
 from presence.messages import Update
 from presence.poll import carry_out
-from presence.room import AUTHORIZATION as ACCOUNT
 from presence.room import Subscriber, memory_of
 from presence.subscriptions import choose, end_all, is_better, step, unreachable
 from presence.trust import STORED_AS
 from store.presence import PresenceSubscription, UserPresence
+from store.sessions import AUTHORIZATION as ACCOUNT
 from tests.engine.world import START
 from tests.presence.desk import Desk
 

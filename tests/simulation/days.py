@@ -11,10 +11,10 @@ from local.microsoft.keys import KeyRing
 from local.sample import CLIENT_SECRET, EXPIRED_CLIENT_SECRET
 from local.tls import ServerCertificate
 from store.errors import StoreError
+from store.leases import RUN
 from store.runs import Run
 from sync.applying import decode_intents
 from sync.messages import Message
-from sync.running import LEASE_NAME
 from sync.service import Conflict, Mode, decide, request_run, store_secret, tick
 from tests.engine.world import PBX_SECRET
 from tests.simulation import changes, weather
@@ -415,7 +415,7 @@ class Simulation:
             links={link.object_id: link for link in await self._world.links()},
             intents={
                 intent.link.number: intent.link.object_id
-                for intent in decode_intents(await connection.leases.note(LEASE_NAME))
+                for intent in decode_intents(await connection.leases.note(RUN))
             },
             cursor=await connection.cursors.load("users"),
             counted=health.counts.get("users", 0),

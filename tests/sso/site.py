@@ -15,6 +15,7 @@ from store.document import Settings
 from store.environment import Environment, StorageAccount
 from store.health import HealthStore
 from store.secrets import SecretStore
+from store.sessions import AUTHORIZATION
 from store.settings import SettingsStore
 from store.tables import Tables, open_tables
 from tests.microsoft.browser import Browser, Page
@@ -153,7 +154,7 @@ class Site:
     async def open(self, cookie: str, place: Place | None = None) -> sessions.Session | None:
         return await sessions.open_session(place or self.place, {sessions.COOKIE: cookie}, self.now)
 
-    async def token(self, place: Place | None = None, key: str = account.AUTHORIZATION) -> str:
+    async def token(self, place: Place | None = None, key: str = AUTHORIZATION) -> str:
         """An access token of an account; without a key of the authorization account."""
         return await account.access_token(place or self.place, ["User.Read"], self.now, key)
 

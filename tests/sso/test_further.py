@@ -11,7 +11,6 @@ import pytest
 from local.microsoft.registration import Consent
 from local.sample import TENANT_ID
 from sso.account import (
-    AUTHORIZATION,
     access_token,
     forget_account,
     forget_all,
@@ -26,7 +25,7 @@ from sso.oauth import Tokens, redeem, refresh
 from sso.sessions import end_session, start_session
 from sso.signin import Completed
 from store.health import Reason
-from store.sessions import SessionStore
+from store.sessions import AUTHORIZATION, SessionStore
 from tests.sso.site import MARA, NOOR, SEAN, Site, reason_codes
 
 OTHER_TENANT = "33333333-3333-4333-8333-333333333333"

@@ -114,6 +114,7 @@ CALLS: dict[type, dict[str, Callable[[Any], Any]]] = {
         "load": lambda it: it.load(),
         "load_with_etag": lambda it: it.load_with_etag(),
         "update": lambda it: it.update(lambda old: old),
+        "drop_reasons": lambda it: it.drop_reasons("sign_in_needed"),
         "clear": lambda it: it.clear(),
     },
     LeaseStore: {
