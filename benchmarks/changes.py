@@ -81,7 +81,7 @@ class Bench:
 async def until(probe: Callable[[], Awaitable[Any]]) -> None:
     """Wait for what happens in other processes."""
     async with asyncio.timeout(PATIENCE):
-        while not await probe():  # noqa: ASYNC110
+        while not await probe():  # noqa: ASYNC110 - it happens in other processes
             await asyncio.sleep(0.01)
 
 

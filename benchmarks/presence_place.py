@@ -164,6 +164,6 @@ def _name(worker: Worker) -> str:
 async def until(probe: Callable[[], Awaitable[Any]], pause: float = 0.1) -> Any:
     """What ``probe`` answers as soon as that is something: it happens in other processes."""
     async with asyncio.timeout(PATIENCE):
-        while not (found := await probe()):  # noqa: ASYNC110
+        while not (found := await probe()):  # noqa: ASYNC110 - no event tells it
             await asyncio.sleep(pause)
         return found

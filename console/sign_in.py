@@ -91,7 +91,7 @@ async def with_microsoft(visit: Visit) -> Response:
 
 @pages.post("/console/sign-out", role="reader")
 async def sign_out(visit: Visit) -> Response:
-    """End this session, here and in every copy of its cookie."""
+    """End the sign-in, here and in every copy of its cookie."""
     if visit.session is not None:
         await sessions.end_session(visit.place, visit.session, visit.now)
         await visit.audit("signed_out")

@@ -1,7 +1,7 @@
 """What counts of what is heard about users, in whatever order and however often. Pure."""
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -13,6 +13,8 @@ LATE = datetime.timedelta(minutes=2)
 """Graph announces presence within 10 s as a rule, and within a minute at the worst
 (https://learn.microsoft.com/graph/change-notifications-overview#latency)."""
 KEPT_CHANGES = 1_000_000
+KEPT_EARLIER = 8
+"""States of Teams that may have been written without being recorded; statuses are six."""
 
 
 class Said(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,9 +43,12 @@ def hear(row: UserPresence, said: Said) -> UserPresence:
     if said.teams == row.teams:
         is_announced = said.source == "notification" and row.source == "poll"
         return msgspec.structs.replace(row, sequence=sequence, source="notification" if is_announced else row.source)
+    # While something is pending it may be written at any moment, and how that ended may never be recorded.
+    earlier = [*(one for one in row.earlier if one != row.teams), row.teams] if row.is_pending else row.earlier
     return msgspec.structs.replace(
         row,
         teams=said.teams,
+        earlier=earlier[-KEPT_EARLIER:],
         sequence=sequence,
         heard_at=max(said.at, row.heard_at),
         source=said.source,
@@ -66,6 +71,11 @@ def rank(sequence: str) -> tuple[int, str]:
     """Sorts sequence numbers as Graph does, and those of different lengths as numbers."""
     digits = sequence.lstrip("0")
     return (len(digits), digits) if sequence.isascii() and sequence.isdecimal() else (0, sequence)
+
+
+def announced(records: Iterable[PresenceSubscription], now: datetime.datetime) -> set[str]:
+    """Whose changes these subscriptions announce now."""
+    return {user.lower() for record in records if record.covers(stamp(now)) for user in record.users}
 
 
 def lost_by(

@@ -91,14 +91,15 @@ def decide(row: UserPresence, table: Map, current: Current, respect_manual: bool
     """``wanted`` for a user, with what is remembered: a choice that was left alone before stands until Teams asks for
     another status than it asked for then."""
     is_over = bool(row.left) and row.left != target_of(row.teams, table) and current.status == row.seen
-    is_sent = bool(row.sent) and current.status == row.sent
+    sent = {row.sent, *(target_of(teams, table) for teams in row.earlier)}
+    is_sent = bool(current.status) and current.status in sent
     known = current.status if is_over or is_sent else row.written or INITIAL
     return wanted(row.teams, table, current, known, respect_manual)
 
 
 def settled(row: UserPresence, verdict: Verdict, table: Map, current: Current, stamp: str) -> UserPresence:
     """The user after ``verdict`` was carried out."""
-    common = {"is_pending": False, "outcome": verdict.why, "error": ""}
+    common: dict[str, object] = {"is_pending": False, "outcome": verdict.why, "error": "", "earlier": []}
     if verdict.status is not None:
         done = {"written": verdict.status, "written_at": stamp, "seen": verdict.status, "left": "", "sent": ""}
         return msgspec.structs.replace(row, **common, **done)

@@ -18,7 +18,7 @@ from graph.presence import get_presences
 from pbx.errors import PbxError
 from pbx.presence import list_presence
 from presence.attention import UNREAD, UNWRITTEN, tell_reason
-from presence.hearing import Said, hear, lost_by, stamp
+from presence.hearing import Said, announced, hear, lost_by, stamp
 from presence.mapping import effective_map, follows, target_of
 from presence.messages import Update
 from presence.push import push_pending, submit
@@ -90,8 +90,10 @@ async def _looked(room: Room, rules: Rules, object_ids: Iterable[str]) -> bool:
         return True
     async with await room.open_graph(rules.settings, rules.health) as graph:
         said = await _said(room, graph, followed, "notification")
-    written = await room.store.change(said, lambda key, row: _heard(row, said[key]))
-    return await submit(room, [row.object_id for row in written if row.is_pending])
+    await room.store.change(said, lambda key, row: _heard(row, said[key]))
+    rows = await room.store.some(said, shelved=True)  # what was pending before has to be written, too
+    pending = [row for row in rows.values() if row.is_pending and row.is_followed]
+    return await submit(room, [row.object_id for row in sorted(pending, key=lambda row: row.heard_at)])
 
 
 async def _poll(room: Room, rules: Rules, *, is_asked: bool = False) -> list[Update]:
@@ -102,22 +104,32 @@ async def _poll(room: Room, rules: Rules, *, is_asked: bool = False) -> list[Upd
     kept = await room.store.clock()
     digest = _digest(presence)
     is_sweep = is_asked or digest != kept.clock.rules or _is_due(kept.clock.swept_at, SWEEP, now)
+    is_left = memory_of(room).is_left or bool(kept.clock.left_at)
+    again = [Update(room.id)] if is_left else []
+    clock = msgspec.structs.replace(kept.clock, left_at="")
     if not (is_sweep or _is_due(kept.clock.polled_at, datetime.timedelta(seconds=presence.poll_seconds), now)):
-        return []
-    clock = msgspec.structs.replace(kept.clock, polled_at=stamp(now))
+        return again if is_left and await _noted(room, clock, kept.etag) else []
+    clock = msgspec.structs.replace(clock, polled_at=stamp(now))
     if is_sweep:
         clock = msgspec.structs.replace(clock, swept_at=stamp(now), rules=digest)
-    if not await room.store.set_clock(clock, kept.etag):
+    if not await _noted(room, clock, kept.etag):
         return []  # another process does it
     try:
         changed = await _ask(room, rules, is_sweep=is_sweep)
     except (GraphError, SecretMissing) as error:
         await _failed(room, error)
-        return []
+        return again
     await _recovered(room, clock)
     unsure = unsure_of(room)
     due = [Update(room.id, subscriptions=True)] if await is_due(room, rules) else []
-    return [*unsure, *due, *await _push(room, changed)]
+    return list(dict.fromkeys([*unsure, *due, *again, *await _push(room, changed)]))
+
+
+async def _noted(room: Room, clock: Clock, etag: str) -> bool:
+    """Whether it is for this process to do what is due."""
+    is_ours = await room.store.set_clock(clock, etag)
+    memory_of(room).is_left = memory_of(room).is_left and not is_ours
+    return is_ours
 
 
 async def _ask(room: Room, rules: Rules, *, is_sweep: bool) -> list[str]:
@@ -137,12 +149,13 @@ async def _ask(room: Room, rules: Rules, *, is_sweep: bool) -> list[str]:
 
 async def _known(room: Room) -> Known:
     """What users showed the last time who have to be asked about: read anew after a while, and when others do."""
-    memory, now, announced = memory_of(room), room.now(), await _announced(room)
+    memory, now = memory_of(room), room.now()
+    covered = announced((kept.record for kept in (await room.store.subscriptions()).values()), now)
     known = memory.known
-    if known is None or known.announced != announced or not known.at <= now < known.at + REMEMBERED:
+    if known is None or known.announced != covered or not known.at <= now < known.at + REMEMBERED:
         rows = await room.store.all()
-        teams = {key: row.teams for key, row in rows.items() if row.is_followed and key not in announced}
-        known = memory.known = Known(teams, announced, now)
+        teams = {key: row.teams for key, row in rows.items() if row.is_followed and key not in covered}
+        known = memory.known = Known(teams, covered, now)
     return known
 
 
@@ -172,10 +185,11 @@ async def _strayed(room: Room, rules: Rules, rows: Mapping[str, UserPresence]) -
     except (PbxError, SecretMissing) as error:
         log.warning("What extensions show cannot be read from the PBX: %s", error)
         return set()
+    strayed = {pbx_id for pbx_id, found in shown.items() if not found.custom_presence_status}
     return {
         key
         for key, row in rows.items()
-        if row.is_followed and (found := shown.get(row.pbx_id or 0)) is not None and found.status != row.written
+        if row.is_followed and row.pbx_id in strayed and shown[row.pbx_id].status != row.written
     }
 
 
@@ -208,13 +222,6 @@ async def _doubt(room: Room, rows: Mapping[str, UserPresence]) -> None:
             gone = msgspec.structs.replace(kept.record, state="gone")
             with contextlib.suppress(Changed):
                 await room.store.save_subscription(gone, kept.etag)
-
-
-async def _announced(room: Room) -> set[str]:
-    """Who has a live subscription."""
-    now = stamp(room.now())
-    kept = (await room.store.subscriptions()).values()
-    return {user.lower() for one in kept if one.record.covers(now) for user in one.record.users}
 
 
 async def _said(room: Room, graph: Graph, object_ids: Iterable[str], source: Source) -> dict[str, Said]:

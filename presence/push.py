@@ -11,10 +11,13 @@ import logging
 import secrets
 from collections.abc import Iterable
 
+import msgspec
+
 from pbx.errors import PbxError, Stop
 from presence.attention import UNWRITTEN, tell_reason
+from presence.hearing import stamp
 from presence.room import Memory, Room, Rules, memory_of
-from presence.writing import Session
+from presence.writing import Writer
 from store.errors import SecretMissing, StoreError
 from store.leases import PRESENCE, Holder
 
@@ -22,6 +25,7 @@ log = logging.getLogger("presence")
 
 PENDING_SECONDS = 240.0
 """So long a message of the queue is worked on; what is left is for another one."""
+TRIES = 5
 LEASE_PAUSE = 1.0
 """Seconds until the lease is tried again that another process has."""
 
@@ -52,8 +56,8 @@ def submit(room: Room, object_ids: Iterable[str], *, is_old: bool = False) -> as
 
 
 async def push_pending(room: Room) -> bool:
-    """Write out whatever is pending, from whatever process. ``True`` when the time was up before all was done. Raises
-    what keeps it from working and passes by itself, so that the queue sends the message again."""
+    """Write out whatever is pending, from whatever process. ``True`` when the time was up before all was done. What is
+    in the way is left to the next poll; raised, so that the queue sends the message again, if that cannot be noted."""
     memory = memory_of(room)
     deadline = room.now() + datetime.timedelta(seconds=PENDING_SECONDS)
     while room.now() < deadline:
@@ -65,10 +69,10 @@ async def push_pending(room: Room) -> bool:
         done = submit(room, reversed(pending), is_old=True)
         await asyncio.wait([done], timeout=PENDING_SECONDS)
         if done.done() and not done.result():
-            if isinstance(memory.fault, Stop | SecretMissing):
-                return False  # an administrator is needed; the next poll tries again
-            if memory.fault is not None:
+            if memory.fault is not None and memory.is_left:
                 raise memory.fault
+            if memory.fault is not None:
+                return False
             await room.sleep(LEASE_PAUSE)  # another process is at it
     return True
 
@@ -87,6 +91,7 @@ async def _drain(room: Room, memory: Memory) -> None:
             memory.fault = error
             log.exception("Presence could not be written to the PBX")
         if not is_ours:
+            await _leave(room, memory)
             _let_go(memory, is_done=False)
 
 
@@ -98,6 +103,20 @@ def _let_go(memory: Memory, *, is_done: bool) -> bool:
     return is_done
 
 
+async def _leave(room: Room, memory: Memory) -> None:
+    """Have the next poll go on: the requests that these users came with may be answered by now. What an administrator
+    has to mend first is tried again by the next sweep, or when he did."""
+    if isinstance(memory.fault, Stop | SecretMissing):
+        return
+    memory.is_left = True
+    with contextlib.suppress(StoreError):
+        for _ in range(TRIES):
+            kept = await room.store.clock()
+            if await room.store.set_clock(msgspec.structs.replace(kept.clock, left_at=stamp(room.now())), kept.etag):
+                memory.is_left = False
+                return
+
+
 async def _write_out(room: Room, memory: Memory, rules: Rules) -> bool:
     """Write the newest for a while. ``False`` when another process is at it."""
     held = await room.leases.acquire(PRESENCE, secrets.token_hex(8))
@@ -107,7 +126,7 @@ async def _write_out(room: Room, memory: Memory, rules: Rules) -> bool:
         memory.shelf.clear()
     memory.fence = held.fence
     async with held.kept():
-        session = Session(
+        writer = Writer(
             room,
             memory,
             rules,
@@ -116,7 +135,7 @@ async def _write_out(room: Room, memory: Memory, rules: Rules) -> bool:
             tell=lambda ids: _tell(memory, ids, is_done=True),
         )
         try:
-            await session.write()
+            await writer.write()
         except Stop:
             await memory.close_pbx()
             raise

@@ -42,7 +42,8 @@ async def _record_all(room: Room, memory: Memory) -> None:
 
 
 async def _record(room: Room, said: Sequence[Said]) -> set[str]:
-    """Record what is new about users who are followed; answers who shows something else now."""
+    """Record what is new about users who are followed; answers whose extension may have to be written."""
+    pending: set[str] = set()
     by_user: dict[str, list[Said]] = {}
     for one in said:
         by_user.setdefault(one.object_id, []).append(one)
@@ -52,9 +53,12 @@ async def _record(room: Room, said: Sequence[Said]) -> set[str]:
             return None
         for one in by_user[key]:
             row = hear(row, one)
+        if row.is_pending:  # also what was recorded already, by a write that we were not told the end of
+            pending.add(key)
         return row
 
-    return {row.object_id for row in await room.store.change(by_user, change) if row.is_pending}
+    await room.store.change(by_user, change)
+    return pending
 
 
 def _fail(waiting: Sequence[asyncio.Future[asyncio.Future[bool]]], error: Exception) -> None:

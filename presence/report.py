@@ -10,7 +10,7 @@ import msgspec
 
 from pbx.errors import PbxError
 from pbx.presence import Shown, read_presence
-from presence.hearing import lost_by, stamp
+from presence.hearing import announced, lost_by, stamp
 from presence.refusals import counted
 from presence.room import Room, Rules, memory_of
 from store.errors import SecretMissing
@@ -54,7 +54,7 @@ async def figures(room: Room) -> Figures:
         return Figures(enabled=False)
     await counted(room)
     clock = (await room.store.clock()).clock
-    records = [kept.record for kept in (await room.store.subscriptions()).values()]
+    records = await _subscriptions(room)
     clock = msgspec.structs.replace(clock, refused=clock.refused + memory_of(room).refused)
     return _figures(await room.store.all(), records, clock, room.now())
 
@@ -63,8 +63,8 @@ async def table(
     room: Room, *, search: str = "", only: Only = "", top: int = 25, skip: int = 0, is_live: bool = True
 ) -> Listed:
     """Some of the users who could be followed, by name. ``is_live``: with what their extensions show now."""
-    announced = await _announced(room)
-    lines = [Line(row, _way(row, announced)) for row in (await room.store.all()).values() if row.pbx_id is not None]
+    covered = announced(await _subscriptions(room), room.now())
+    lines = [Line(row, _way(row, covered)) for row in (await room.store.all()).values() if row.pbx_id is not None]
     found = sorted((one for one in lines if _fits(one, search, only)), key=_order)
     page = found[skip : skip + top]
     shown, trouble = await _shown(room, [one.user for one in page]) if is_live else ({}, "")
@@ -77,16 +77,21 @@ async def one(room: Room, object_id: str) -> Listed:
     if row is None or row.pbx_id is None:
         return Listed([], 0)
     shown, trouble = await _shown(room, [row])
-    return Listed([_with(Line(row, _way(row, await _announced(room))), shown)], 1, trouble)
+    covered = announced(await _subscriptions(room), room.now())
+    return Listed([_with(Line(row, _way(row, covered)), shown)], 1, trouble)
+
+
+async def _subscriptions(room: Room) -> list[PresenceSubscription]:
+    return [kept.record for kept in (await room.store.subscriptions()).values()]
 
 
 def _figures(
     rows: Mapping[str, UserPresence], records: Sequence[PresenceSubscription], clock: Clock, now: datetime.datetime
 ) -> Figures:
     moment = stamp(now)
-    announced = _covered(records, moment)
+    announced_now = announced(records, now)
     followed = [row for row in rows.values() if row.is_followed]
-    covered = sum(row.object_id.lower() in announced for row in followed)
+    covered = sum(row.object_id.lower() in announced_now for row in followed)
     heard = max((row.heard_at for row in followed if row.source == "notification"), default="")
     return Figures(
         enabled=True,
@@ -123,19 +128,10 @@ def _delay(rows: Iterable[UserPresence], since: str) -> Delay:
     return Delay(delays[(len(delays) - 1) // 2], delays[int((len(delays) - 1) * 0.95)], len(delays))
 
 
-def _covered(records: Iterable[PresenceSubscription], moment: str) -> set[str]:
-    return {user.lower() for record in records if record.covers(moment) for user in record.users}
-
-
-async def _announced(room: Room) -> set[str]:
-    kept = (await room.store.subscriptions()).values()
-    return _covered((one.record for one in kept), stamp(room.now()))
-
-
-def _way(row: UserPresence, announced: Collection[str]) -> Way:
+def _way(row: UserPresence, covered: Collection[str]) -> Way:
     if not row.is_followed:
         return ""
-    return "subscription" if row.object_id.lower() in announced else "poll"
+    return "subscription" if row.object_id.lower() in covered else "poll"
 
 
 def _fits(line: Line, search: str, only: Only) -> bool:

@@ -12,15 +12,17 @@ from graph.client import Graph
 from pbx.client import Pbx
 from pbx.presence import Shown
 from presence.hearing import Said
+from presence.listing import Listing
 from presence.trust import Trust
 from store.document import Settings
 from store.environment import Environment
 from store.health import Health, HealthStore
 from store.leases import LeaseStore
 from store.links import LinkStore
-from store.presence import PresenceStore, PresenceSubscription, Shelf, Teams
+from store.presence import KeptUser, PresenceStore, PresenceSubscription, Teams
 from store.secrets import SecretStore
 from store.settings import SettingsStore
+from store.shelf import Shelf
 from store.tables import Tables
 
 FRESH = datetime.timedelta(seconds=15)
@@ -142,7 +144,7 @@ class Memory:
         """Object ids to be written out, the newest last."""
         self.waiters: dict[str, list[tuple[set[str], asyncio.Future[bool]]]] = {}
         """Who waits for a user to be done, with all the users he still waits for."""
-        self.shelf: Shelf = {}
+        self.shelf: Shelf[KeptUser] = Shelf()
         """Records of users as this process knows them."""
         self.fence = 0
         """Of the last lease under which it wrote: whoever wrote in between changed what is on the shelf."""
@@ -155,6 +157,8 @@ class Memory:
         self.fault: Exception | None = None
         """What kept it from writing the last time."""
         self.is_failing = False
+        self.is_left = False
+        """It gave up writing, and could not note it for the next poll."""
         self.trust = Trust()
         self.reading = asyncio.Lock()
         self.records: dict[str, PresenceSubscription] = {}
@@ -174,10 +178,7 @@ class Memory:
         self.message_at: datetime.datetime | None = None
         """When a message for the queue was last made, which does for whatever was pending then."""
         self.known: Known | None = None
-        self.listed: tuple[datetime.datetime, dict[int, Shown]] | None = None
-        """What all extensions showed a moment ago, with what was written since."""
-        self.pages = 0
-        """How long that list was: to search for so many extensions costs less."""
+        self.listing = Listing()
         self.shown: tuple[datetime.datetime, frozenset[int], Mapping[int, Shown]] | None = None
         """What the extensions with these ids showed a moment ago."""
         self.refused = 0
@@ -212,7 +213,8 @@ class Memory:
 
     async def close_pbx(self) -> None:
         """Have the PBX opened anew the next time, with the secret as it is then."""
-        held, self._pbx, self.listed = self._pbx, None, None
+        held, self._pbx = self._pbx, None
+        self.listing.forget()
         if held is not None:
             await held[0].close()
 

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
-from pbx.client import PAGE_SIZE, Pbx
+from pbx.client import Pbx
 from pbx.errors import ItemError, NotFound, OutcomeUnknown, ServerFault
 from pbx.pacing import concurrent_writes
-from pbx.presence import FEW, Shown, list_presence, search_presence, write_presence
+from pbx.presence import Shown, write_presence
 from presence.hearing import stamp
 from presence.mapping import Current, decide, effective_map, settled
 from presence.room import Memory, Room, Rules
@@ -25,8 +25,6 @@ HOLD = datetime.timedelta(seconds=10)
 """So long one process writes; then another one may."""
 LOOK_SECONDS = 0.5
 """So often it is looked whether a run goes on, and whether something was decided about users."""
-LISTED = datetime.timedelta(seconds=5)
-"""So long a list of all extensions counts while many users wait: it would be read all the time."""
 MANY = 100
 """If so many wait, their records are read together."""
 
@@ -36,7 +34,7 @@ type Outcome = tuple[UserPresence, UserPresence]
 """A user as he was when he was looked at, and as he is after it."""
 
 
-class Session:
+class Writer:
     """Writes those who wait, as long as one process may. ``works`` is called when the PBX has confirmed something, and
     ``tell`` for users who are done, when it is stored.
 
@@ -67,7 +65,7 @@ class Session:
         self._idle: list[str] = []
         """Users about whom there was nothing to do."""
         self._settling: asyncio.Task[None] | None = None
-        self._listing = asyncio.Lock()
+        self._has_read = False
         self._fault: Exception | None = None
 
     async def write(self) -> None:
@@ -91,13 +89,15 @@ class Session:
             raise self._fault
 
     async def _look(self) -> None:
-        """Whether a run goes on, and whether what is on the shelf still counts."""
+        """Whether a run goes on, and whether what is on the shelf still counts. For many users it is filled at once."""
         holder, edition = await asyncio.gather(self._room.leases.holder(RUN), self._room.store.edition())
         self._pace.share = SHARE if holder is not None else 1.0
         if edition != self._memory.edition:
             self._memory.shelf.clear()
             self._memory.edition = edition
-        if not self._memory.shelf and len(self._memory.waiting) >= MANY:
+            self._has_read = False
+        if not (self._has_read or self._memory.shelf) and len(self._memory.waiting) >= MANY:
+            self._has_read = True
             await self._room.store.all()
 
     async def _keep_looking(self) -> None:
@@ -105,7 +105,7 @@ class Session:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self._look()
-            except Exception as error:  # noqa: BLE001 - raised by whoever waits for the session
+            except Exception as error:  # noqa: BLE001 - raised when the others are done
                 self._fault = self._fault or error
 
     def _pump(self, pbx: Pbx) -> None:
@@ -138,9 +138,10 @@ class Session:
         return found
 
     async def _follow(self, pbx: Pbx, object_id: str) -> None:
-        user = (await self._room.store.some([object_id], shelved=True)).get(object_id)
-        if user is None or not user.is_pending or not user.is_followed:
+        user = await self._user(object_id)
+        if user is None:
             self._idle.append(object_id)
+            self._settle_soon()
             return
         found = await self._shown(pbx, user)
         if found is None:
@@ -156,21 +157,19 @@ class Session:
             after = msgspec.structs.replace(after, delay_ms=_delay(user, now))
         self._done(user, after)
 
+    async def _user(self, object_id: str) -> UserPresence | None:
+        """A user whose extension has to be looked at. That there is nothing to do is believed of storage only."""
+        for shelved in (True, False):
+            user = (await self._room.store.some([object_id], shelved=shelved)).get(object_id)
+            if user is not None and user.is_pending and user.is_followed:
+                return user
+        return None
+
     async def _shown(self, pbx: Pbx, user: UserPresence) -> Shown | None:
-        """What the extension of a user shows. While many wait a list is kept for a moment; what is written is noted
-        there, and what somebody chooses meanwhile is as if he had chosen it before."""
         if user.pbx_id is None:
             return None
-        memory = self._memory
-        if len(memory.waiting) + len(self._in_hand) <= max(FEW, memory.pages):
-            return (await search_presence(pbx, {user.pbx_id: user.number})).get(user.pbx_id)
-        async with self._listing:
-            now = self._room.now()
-            if memory.listed is None or not memory.listed[0] <= now < memory.listed[0] + LISTED:
-                memory.listed = now, await list_presence(pbx)
-                memory.pages = len(memory.listed[1]) // PAGE_SIZE
-            found = memory.listed[1].get(user.pbx_id)
-        return found if found is not None and found.number == user.number else None
+        waiting = len(self._memory.waiting) + len(self._in_hand)
+        return await self._memory.listing.shown(pbx, user.pbx_id, user.number, waiting, self._room.now)
 
     async def _write(self, pbx: Pbx, user: UserPresence, found: Shown, status: Status) -> UserPresence | None:
         """The user when he could not be written; ``None`` when the PBX confirmed it."""
@@ -184,16 +183,16 @@ class Session:
         except (OutcomeUnknown, ServerFault):
             # What it shows now is nobody's choice either: the next write may get lost, too.
             self._done(user, msgspec.structs.replace(user, written=found.status, sent=status))
-            self._memory.listed = None  # what this extension shows is not known any more
+            self._memory.listing.note(found, "", self._room.now())
             raise
-        if self._memory.listed is not None and found.id in self._memory.listed[1]:
-            self._memory.listed[1][found.id] = msgspec.structs.replace(
-                found, presence_status=status, custom_presence_status=""
-            )
+        self._memory.listing.note(found, status, self._room.now())
         return None
 
     def _done(self, user: UserPresence, after: UserPresence) -> None:
         self._outcomes.append((user, after))
+        self._settle_soon()
+
+    def _settle_soon(self) -> None:
         if self._settling is None or self._settling.done():
             self._settling = asyncio.create_task(self._settle_all())
 
@@ -208,7 +207,7 @@ class Session:
         while self._outcomes or self._idle:
             try:
                 await self._settle()
-            except Exception as error:  # noqa: BLE001 - raised at the end of the session
+            except Exception as error:  # noqa: BLE001 - raised when the others are done
                 self._fault = self._fault or error
 
     async def _settle(self) -> None:
@@ -257,6 +256,7 @@ async def _store(room: Room, outcomes: Sequence[Outcome]) -> None:
             is_pending=after.is_pending or (row.teams, row.preference) != (before.teams, before.preference),
             written=after.written,
             sent=after.sent,
+            earlier=row.earlier if after.earlier else [],
             written_at=after.written_at,
             delay_ms=after.delay_ms,
             seen=after.seen,

@@ -29,7 +29,7 @@ class Session(msgspec.Struct, frozen=True):
     """``{tenant id}:{object id}``, or ``setup-key``."""
     role: Role
     csrf: str
-    """What every form of this session has to bring along."""
+    """What every form on this person's pages has to bring along."""
     started_at: str
     ends_at: str
 

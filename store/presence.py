@@ -14,6 +14,7 @@ import msgspec
 
 from store.document import PresenceChoice
 from store.errors import AlreadyExists, Changed, InvalidRecord
+from store.shelf import Shelf
 from store.subscriptions import State
 from store.tables import Row, Tables, Write, long_text
 
@@ -29,8 +30,6 @@ ONE_PASS = 100
 """For so many users all records are read, which are usually some thousand."""
 AT_ONCE = 8
 """Requests for single records under way."""
-SHELVED = 20_000
-"""Records on a shelf at most; each takes about a kilobyte."""
 TRANSACTION = 100
 
 type Status = Literal["available", "away", "business_trip", "do_not_disturb", "lunch", "off_work"]
@@ -93,6 +92,9 @@ class UserPresence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """What the extension was last known to show because of Teams."""
     sent: str = ""
     """What was written without an answer: the extension may show it because of us."""
+    earlier: list[Teams] = []
+    """What Teams showed while something was pending, before ``teams``: it may have been written although that is not
+    recorded."""
     written_at: str = ""
     delay_ms: int = 0
     """From hearing to writing, the last time."""
@@ -119,6 +121,8 @@ class Clock(msgspec.Struct, frozen=True, omit_defaults=True):
     failing_since: str = ""
     refused: int = 0
     """Notifications that were not believed, since presence was switched on."""
+    left_at: str = ""
+    """When a process gave up writing to the PBX with users still pending, which the next poll has gone on with."""
 
 
 class PresenceSubscription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -238,27 +242,21 @@ class KeptUser(msgspec.Struct, frozen=True):
     etag: str
 
 
-type Shelf = dict[str, KeptUser]
-"""Records by object id as a process last read or wrote them. Somebody else may have changed them since: a write that
-rests on them is refused then."""
-
-
 class PresenceStore:
     """The presence of one connection. With a shelf, what a process knows is not read again before it is changed."""
 
-    def __init__(self, tables: Tables, connection: str, shelf: Shelf | None = None) -> None:
+    def __init__(self, tables: Tables, connection: str, shelf: Shelf[KeptUser] | None = None) -> None:
         self._tables = tables
         self._partition = f"{connection}-users"
         self._clocks = f"{connection}-clock"
         self._subscriptions = f"{connection}-presence"
-        self._shelf: Shelf = {} if shelf is None else shelf
-        self._most = 0 if shelf is None else SHELVED
+        self._shelf: Shelf[KeptUser] = Shelf(0) if shelf is None else shelf
 
     async def some(self, object_ids: Iterable[str], *, shelved: bool = False) -> dict[str, UserPresence]:
         """The records of these users, as far as they exist; one request for each, or for each 1,000 of all when they
         are many. ``shelved``: those that are on the shelf as they are there."""
         keys = _keys(object_ids)
-        known = {key: self._shelf[key] for key in keys if key in self._shelf} if shelved else {}
+        known = self._shelved(keys) if shelved else {}
         read = await self._read([key for key in keys if key not in known])
         return {key: kept.user for key, kept in (known | read).items()}
 
@@ -268,8 +266,10 @@ class PresenceStore:
 
     async def pending(self) -> list[UserPresence]:
         """Users about whom something was heard that the PBX may not show, newest first. It goes through all records."""
+        moment = self._shelf.moment()
         rows = self._tables.having(TABLE, self._partition, "pending", ["yes"])
-        found = self._shelve({row.key: KeptUser(_user(row), row.etag) async for row in rows})
+        found = {row.key: KeptUser(_user(row), row.etag) async for row in rows}
+        self._shelf.put(found, moment)
         return sorted((kept.user for kept in found.values()), key=lambda one: one.heard_at, reverse=True)
 
     async def change(self, object_ids: Iterable[str], change: Change) -> list[UserPresence]:
@@ -277,7 +277,7 @@ class PresenceStore:
         100. It may be called again for a user whose record was written meanwhile. Answers what was written."""
         saved: list[UserPresence] = []
         waiting = _keys(object_ids)
-        known = {key: self._shelf[key] for key in waiting if key in self._shelf}
+        known = self._shelved(waiting)
         for turn in range(TRIES):
             kept = known | await self._read([key for key in waiting if key not in known])
             changed = {key: _changed(key, kept.get(key), change) for key in waiting}
@@ -294,8 +294,8 @@ class PresenceStore:
     async def remove(self, object_ids: Iterable[str]) -> None:
         """Forget users; a missing record is no error."""
         for key in _keys(object_ids):
-            self._shelf.pop(key, None)
             await self._tables.delete(TABLE, self._partition, key)
+            self._shelf.take([key])
 
     async def edition(self) -> str:
         """Changes with every decision about users; one request."""
@@ -354,10 +354,14 @@ class PresenceStore:
         await self._tables.delete(SUBSCRIPTIONS, self._subscriptions, account)
 
     async def _all(self) -> dict[str, KeptUser]:
+        moment = self._shelf.moment()
         rows = self._tables.query(TABLE, self._partition)
         found = {row.key: KeptUser(_user(row), row.etag) async for row in rows}
-        self._shelf.clear()
-        return self._shelve(found)
+        self._shelf.put_all(found, moment)
+        return found
+
+    def _shelved(self, keys: Iterable[str]) -> dict[str, KeptUser]:
+        return {key: kept for key in keys if (kept := self._shelf.get(key)) is not None}
 
     async def _read(self, keys: Sequence[str]) -> dict[str, KeptUser]:
         """The records with these keys. One by one: the service looks through all records for several keys at once
@@ -371,16 +375,10 @@ class PresenceStore:
             async with places:
                 return await self._tables.get(TABLE, self._partition, key)
 
+        moment = self._shelf.moment()
         rows = await asyncio.gather(*map(read, keys))
-        for key in keys:
-            self._shelf.pop(key, None)
-        return self._shelve({row.key: KeptUser(_user(row), row.etag) for row in rows if row is not None})
-
-    def _shelve(self, found: dict[str, KeptUser]) -> dict[str, KeptUser]:
-        if len(self._shelf) + len(found) > self._most:
-            self._shelf.clear()
-        if len(found) <= self._most:
-            self._shelf.update(found)
+        found = {row.key: KeptUser(_user(row), row.etag) for row in rows if row is not None}
+        self._shelf.put(found, moment, missing=(key for key in keys if key not in found))
         return found
 
     async def _write(
@@ -399,13 +397,12 @@ class PresenceStore:
             writes = [self._write_of(user, before.get(key)) for key, user in made.items()]
             etags = await self._tables.write(TABLE, writes)
         except (AlreadyExists, Changed, InvalidRecord) as error:
-            for key in made:
-                self._shelf.pop(key, None)
+            self._shelf.take(made)
             if isinstance(error, InvalidRecord) and not _is_gone(error):
                 raise
             return False
         kept = (KeptUser(user, etag) for user, etag in zip(made.values(), etags, strict=True))
-        self._shelve(dict(zip(made, kept, strict=True)))
+        self._shelf.put(dict(zip(made, kept, strict=True)), self._shelf.moment())
         return True
 
     def _write_of(self, user: UserPresence, before: KeptUser | None) -> Write:

@@ -1,6 +1,7 @@
 """The page of everybody who has an extension: signing in, what there is to see, and what each decides for himself."""
 
 from collections.abc import AsyncIterator
+from typing import Literal
 from urllib.parse import urlsplit
 
 import msgspec
@@ -264,9 +265,9 @@ async def test_where_it_is_up_to_each_the_page_says_so_and_switching_it_on_works
 
 
 @pytest.mark.parametrize(("by", "who"), [("person", "you"), ("administrator", "an administrator")])
-async def test_who_switched_it_off_is_said(office: Office, by: str, who: str) -> None:
+async def test_who_switched_it_off_is_said(office: Office, by: Literal["person", "administrator"], who: str) -> None:
     ann = await present(office)
-    await set_preferences(office.room, [ann], follows="off", by=by)  # type: ignore[arg-type]
+    await set_preferences(office.room, [ann], follows="off", by=by)
     page = await office.site.get(PATH)
     assert standing(page) == f"Your extension does not follow Teams: {who} switched it off."
     assert page.form_with("Save")["follows"] == "off"

@@ -13,9 +13,10 @@ import pytest
 from local.azurite import Azurite
 from local.microsoft.presence_forgeries import TOKEN_FLAWS, Flaw, forged_item
 from pbx.presence import search_presence
-from presence import intake, push, writing
+from presence import intake, listing, push
 from presence.intake import LARGEST_BODY, receive
 from presence.messages import Answer, Update
+from presence.poll import carry_out
 from presence.report import figures
 from presence.room import memory_of
 from store.errors import StoreUnavailable
@@ -276,7 +277,7 @@ async def test_what_takes_longer_than_graph_waits_goes_on_behind_the_answer(
         await go_on.wait()
         return await inner(*args)
 
-    monkeypatch.setattr(writing, "search_presence", slow)
+    monkeypatch.setattr(listing, "search_presence", slow)
     monkeypatch.setattr(intake, "ANSWER_SECONDS", 0.05)
     answer = await desk.post([desk.rich(record, noor, "Busy", "1")], [desk.token()])
     assert answer.updates == (Update(desk.room.id),)
@@ -294,6 +295,32 @@ async def test_a_pbx_that_fails_leaves_it_to_a_message(desk: Desk, record: Prese
     answer = await desk.post([desk.rich(record, noor, "Busy")], [desk.token()])
     assert answer.updates == (Update(desk.room.id),)
     assert (await desk.record(noor)).is_pending
+
+
+async def test_what_is_recorded_although_storage_did_not_say_so_is_written(
+    desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change = PresenceStore.change
+
+    async def unanswered(self: PresenceStore, *args: Any) -> Any:
+        await change(self, *args)
+        monkeypatch.undo()
+        raise StoreUnavailable("no answer came")
+
+    monkeypatch.setattr(PresenceStore, "change", unanswered)
+    desk.teams(noor, "Busy")
+    [message] = (await desk.post([desk.rich(record, noor, "Busy")], [desk.token()])).updates
+    assert (desk.shown()["1000"], (await desk.record(noor)).is_pending) == ("available", True)
+    assert await carry_out(desk.room, message) == []
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_what_was_left_pending_is_written_when_it_is_announced_again(
+    desk: Desk, record: PresenceSubscription, noor: str
+) -> None:
+    await desk.hear(noor, "Busy", "1")
+    await desk.post([desk.rich(record, noor, "Busy", "1")], [desk.token()])
+    assert desk.shown()["1000"] == "away"
 
 
 async def test_storage_that_fails_has_graph_asked_about_what_was_proven(

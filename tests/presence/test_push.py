@@ -9,11 +9,15 @@ from local.emulator import Fault
 from pbx.client import Pbx
 from pbx.errors import PbxError
 from pbx.presence import write_presence
-from presence import push, writing
+from presence import listing, push, writing
+from presence.messages import Update
+from presence.poll import carry_out, poll
 from presence.push import push_pending, submit
 from presence.room import memory_of
+from store.document import PresenceChoice
 from store.errors import StoreUnavailable
 from store.leases import Lease
+from store.presence import Preference, PresenceStore
 from tests.presence.desk import Desk
 
 
@@ -213,6 +217,72 @@ async def test_who_changes_while_he_is_written_is_in_one_pair_of_hands(
     assert all(statuses == ["away", "do_not_disturb"] for statuses in orders.values())
 
 
+async def test_who_has_nothing_to_be_written_is_done_while_others_are_written(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [noor, imre] = await desk.staff(2)
+    await desk.hear(noor, "Away")
+    go_on = asyncio.Event()
+
+    async def slow(pbx: Pbx, extension_id: int, status: str) -> None:
+        await go_on.wait()
+        await write_presence(pbx, extension_id, status)
+
+    await desk.rules(writes=24)
+    monkeypatch.setattr(writing, "write_presence", slow)
+    written = submit(desk.room, [noor])
+    async with asyncio.timeout(5):
+        assert await submit(desk.room, [imre])
+    assert not written.done()
+    await desk.hear(imre, "Away")
+    again = submit(desk.room, [imre])  # and can be written again
+    go_on.set()
+    assert await written
+    assert await again
+    assert set(desk.shown().values()) == {"away"}
+
+
+async def test_whose_map_changes_while_he_is_written_is_looked_at_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Away")
+
+    async def meanwhile(pbx: Pbx, extension_id: int, status: str) -> None:
+        monkeypatch.setattr(writing, "write_presence", write_presence)
+        own: dict[str, PresenceChoice] = {"Away": "lunch"}
+        await desk.room.store.change(
+            [noor], lambda _, row: None if row is None else msgspec.structs.replace(row, preference=Preference(map=own))
+        )
+        await write_presence(pbx, extension_id, status)
+
+    monkeypatch.setattr(writing, "write_presence", meanwhile)
+    await submit(desk.room, [noor])
+    assert (desk.shown()["1000"], (await desk.record(noor)).is_pending) == ("away", True)
+    assert not await push_pending(desk.room)
+    assert desk.shown()["1000"] == "lunch"
+
+
+async def test_a_write_that_could_not_be_recorded_is_not_taken_for_somebodys_choice(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Busy")
+
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("storage is away")
+
+    monkeypatch.setattr(writing, "_store", away)
+    assert not await submit(desk.room, [noor])
+    monkeypatch.undo()
+    assert (desk.shown()["1000"], (await desk.record(noor)).written) == ("away", "")
+    process = desk.process()
+    await desk.hear(noor, "DoNotDisturb")
+    assert await submit(process, [noor])
+    assert desk.shown()["1000"] == "do_not_disturb"
+    assert (await desk.record(noor)).earlier == []
+
+
 async def test_many_at_once_in_several_processes_end_in_the_newest(desk: Desk) -> None:
     ids = await desk.staff(12)
     rooms = [desk.room, desk.process(), desk.process()]
@@ -289,19 +359,47 @@ async def test_a_fault_in_the_middle_keeps_what_was_confirmed_and_sends_no_more(
         assert row.is_pending == (shown[row.number] != "away"), "what is recorded is what the PBX confirmed"
 
 
-async def test_a_fault_that_passes_is_raised_for_the_queue_to_ask_again(
+async def busy(*_: object) -> None:
+    raise PbxError("it is busy")
+
+
+async def test_what_a_fault_that_passes_leaves_is_gone_on_with_by_the_next_poll_of_any_process(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [noor] = await desk.staff(1)
+    await poll(desk.room)
+    await desk.hear(noor, "Away")
+    monkeypatch.setattr(listing, "search_presence", busy)
+    assert not await submit(desk.room, [noor])
+    assert not await push_pending(desk.room)
+    assert (await desk.record(noor)).is_pending
+    monkeypatch.undo()
+    another = desk.process()
+    [message] = await poll(another)
+    assert message == Update(another.id)
+    assert await poll(another) == [], "one message goes on with it"
+    assert await carry_out(another, message) == []
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_a_fault_is_raised_for_the_queue_to_ask_again_where_it_cannot_be_noted(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [noor] = await desk.staff(1)
+    desk.teams(noor, "Away")
     await desk.hear(noor, "Away")
 
-    async def busy(*_: object) -> None:
-        raise PbxError("it is busy")
+    async def away(*_: object) -> None:
+        raise StoreUnavailable("storage is away")
 
-    monkeypatch.setattr(writing, "search_presence", busy)
+    monkeypatch.setattr(listing, "search_presence", busy)
+    monkeypatch.setattr(PresenceStore, "set_clock", away)
     with pytest.raises(PbxError, match="busy"):
         await push_pending(desk.room)
-    assert (await desk.record(noor)).is_pending
+    monkeypatch.undo()
+    assert Update(desk.room.id) in await poll(desk.room), "this process remembers"
+    assert not await push_pending(desk.room)
+    assert desk.shown()["1000"] == "away"
 
 
 async def test_a_storage_that_fails_in_the_middle_is_told_to_who_waits(

@@ -9,6 +9,7 @@ import pytest
 
 from store.errors import Changed, InvalidRecord
 from store.presence import Clock, Preference, PresenceStore, Teams, UserPresence
+from store.shelf import Shelf
 from store.tables import Row, Tables, Write
 
 
@@ -103,7 +104,7 @@ async def test_a_record_that_is_always_being_written_is_given_up(store: Presence
 
 async def test_a_record_that_is_removed_meanwhile_is_made_anew(tables: Tables) -> None:
     connection = uuid.uuid4().hex
-    one, other = PresenceStore(tables, connection, {}), PresenceStore(tables, connection)
+    one, other = PresenceStore(tables, connection, Shelf()), PresenceStore(tables, connection)
     await one.change(["a"], shows("Away"))
     await other.remove(["a"])
     [saved] = await one.change(["a"], shows("Busy"))
@@ -115,7 +116,7 @@ async def test_a_record_that_is_removed_meanwhile_is_made_anew(tables: Tables) -
 
 
 async def test_what_is_on_the_shelf_is_not_read_before_it_is_changed(tables: Tables) -> None:
-    store = PresenceStore(tables, uuid.uuid4().hex, {})
+    store = PresenceStore(tables, uuid.uuid4().hex, Shelf())
     ids = [f"user-{number}" for number in range(30)]
     await store.change(ids, shows("Away"))
     before = tables.traffic.requests
@@ -127,7 +128,7 @@ async def test_what_is_on_the_shelf_is_not_read_before_it_is_changed(tables: Tab
 
 async def test_what_somebody_else_changed_is_found_out_when_it_is_written(tables: Tables) -> None:
     connection = uuid.uuid4().hex
-    one, other = PresenceStore(tables, connection, {}), PresenceStore(tables, connection, {})
+    one, other = PresenceStore(tables, connection, Shelf()), PresenceStore(tables, connection, Shelf())
 
     def count(key: str, before: UserPresence | None) -> UserPresence:
         row = before or UserPresence(object_id=key)
@@ -140,7 +141,7 @@ async def test_what_somebody_else_changed_is_found_out_when_it_is_written(tables
 
 async def test_that_nothing_is_to_change_is_believed_of_storage_only(tables: Tables) -> None:
     connection = uuid.uuid4().hex
-    one, other = PresenceStore(tables, connection, {}), PresenceStore(tables, connection, {})
+    one, other = PresenceStore(tables, connection, Shelf()), PresenceStore(tables, connection, Shelf())
     await one.change(["a"], shows("Away"))
     await other.change(["a"], shows("Busy"))
     [saved] = await one.change(["a"], shows("Away"))

@@ -1,0 +1,65 @@
+"""What extensions show, for whoever writes many of them."""
+
+import asyncio
+import datetime
+from collections.abc import Callable
+
+import msgspec
+
+from pbx.client import PAGE_SIZE, Pbx
+from pbx.presence import FEW, Shown, list_presence, search_presence
+
+LISTED = datetime.timedelta(seconds=5)
+"""So long a list of all extensions counts while many users wait: it would be read all the time."""
+
+
+class Listing:
+    """A list of what all extensions show, kept for a moment with what is written meanwhile. What somebody chooses in
+    that moment is as if he had chosen it before."""
+
+    def __init__(self) -> None:
+        self._read_at: datetime.datetime | None = None
+        self._shown: dict[int, Shown] = {}
+        self._noted: dict[int, Shown | None] = {}
+        """What was written since the list was begun to be read; ``None``: perhaps written."""
+        self._pages = 0
+        """How long it was the last time: to search for so many extensions costs less."""
+        self._reading = asyncio.Lock()
+
+    async def shown(
+        self, pbx: Pbx, pbx_id: int, number: str, waiting: int, now: Callable[[], datetime.datetime]
+    ) -> Shown | None:
+        """What an extension shows, while so many wait; ``None`` when there is none with this id and number."""
+        if waiting > max(FEW, self._pages):
+            async with self._reading:
+                if not self._is_fresh(now()):
+                    await self._read(pbx, now())
+            if pbx_id not in self._noted:
+                found = self._shown.get(pbx_id)
+                return found if found is not None and found.number == number else None
+            if (noted := self._noted[pbx_id]) is not None:
+                return noted
+        return (await search_presence(pbx, {pbx_id: number})).get(pbx_id)
+
+    def note(self, found: Shown, status: str, now: datetime.datetime) -> None:
+        """The PBX confirmed that an extension shows this status now; empty: perhaps it does."""
+        if not (self._reading.locked() or self._is_fresh(now)):
+            self.forget()
+            return
+        changed = msgspec.structs.replace(found, presence_status=status, custom_presence_status="")
+        self._noted[found.id] = changed if status else None
+
+    def forget(self) -> None:
+        """Have the list read anew the next time."""
+        self._read_at = None
+        self._shown.clear()
+        self._noted.clear()
+
+    async def _read(self, pbx: Pbx, now: datetime.datetime) -> None:
+        self._noted.clear()  # what was confirmed before is in the list
+        self._shown = await list_presence(pbx)
+        self._read_at = now
+        self._pages = len(self._shown) // PAGE_SIZE
+
+    def _is_fresh(self, now: datetime.datetime) -> bool:
+        return self._read_at is not None and self._read_at <= now < self._read_at + LISTED
