@@ -133,9 +133,10 @@ async def _received(room: Room, memory: Memory, body: bytes) -> Answer:
     work = asyncio.create_task(_work(room, memory, items, tokens, news))
     await asyncio.wait([work], timeout=RECORD_SECONDS)
     if not work.done():
-        memory.late.add(work)
-        work.add_done_callback(memory.late.discard)
-        memory.unsure.update(news.proven)
+        memory.heard.late.add(work)
+        work.add_done_callback(memory.heard.late.discard)
+        memory.heard.unsure.update(news.proven)
+        memory.heard.sure.difference_update(news.proven)
         return Answer(202, updates=_late(room, memory, now))
     updates = _looks(room, news.look)
     if news.ended:
@@ -161,16 +162,17 @@ async def _work(
     except Exception:
         log.exception("Presence could not be recorded")
     finally:
-        if asyncio.current_task() in memory.late:  # too late for a message of its own
-            memory.unsure.difference_update(news.proven)
-            memory.unsure.update(news.look)
+        if asyncio.current_task() in memory.heard.late:  # too late for a message of its own
+            memory.heard.unsure.difference_update(news.proven)
+            memory.heard.unsure.update(news.look)
+            memory.heard.sure.update(user for user in news.proven if user not in news.look)
     return None
 
 
 def _late(room: Room, memory: Memory, now: datetime.datetime) -> tuple[Update, ...]:
     """Have Graph asked about those who may not be recorded, in case that this process ends before they are. Under load
     one message is for many requests."""
-    return recorder.unsure_of(room) if memory.unsure and _may_queue(memory, now) else ()
+    return recorder.unsure_of(room) if memory.heard.unsure and _may_queue(memory, now) else ()
 
 
 def handshake(token: str) -> Answer:

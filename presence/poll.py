@@ -8,7 +8,7 @@ import contextlib
 import datetime
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -45,6 +45,8 @@ REMEMBERED = datetime.timedelta(minutes=5)
 AT_ONCE = 50
 """So many changed users are written at once; more are left to a message."""
 PUSH_SECONDS = 5.0
+LATE_SECONDS = 30.0
+"""So long it is waited for what is recorded behind answers to Graph."""
 
 
 async def poll(room: Room) -> list[Update]:
@@ -74,12 +76,24 @@ async def carry_out(room: Room, update: Update) -> list[Update]:
     rules = await memory_of(room).rules(room, room.now())
     if not rules.are_on:
         return []
-    looks = dict.fromkeys(update.look)
+    looks = dict.fromkeys(await _unsure(room, update.look))
     if update.subscriptions:
         looks |= dict.fromkeys(await ensure(room, rules))
     if looks and await _looked(room, rules, looks):
         return []
+    if update.look and not looks:
+        return []
     return [Update(room.id)] if await push_pending(room) else []
+
+
+async def _unsure(room: Room, object_ids: Sequence[str]) -> Sequence[str]:
+    """Those that this process did not record meanwhile, behind its answers to Graph."""
+    memory = memory_of(room)
+    if memory.heard.late and object_ids:
+        await asyncio.wait(set(memory.heard.late), timeout=LATE_SECONDS)
+    left = [one for one in object_ids if one not in memory.heard.sure]
+    memory.heard.sure.difference_update(object_ids)
+    return left
 
 
 async def _looked(room: Room, rules: Rules, object_ids: Iterable[str]) -> bool:
@@ -93,7 +107,7 @@ async def _looked(room: Room, rules: Rules, object_ids: Iterable[str]) -> bool:
     await room.store.change(said, lambda key, row: _heard(row, said[key]))
     rows = await room.store.some(said, shelved=True)  # what was pending before has to be written, too
     pending = [row for row in rows.values() if row.is_pending and row.is_followed]
-    return await submit(room, [row.object_id for row in sorted(pending, key=lambda row: row.heard_at)])
+    return await submit(room, [row.object_id for row in pending], {row.object_id: row.heard_at for row in pending})
 
 
 async def _poll(room: Room, rules: Rules, *, is_asked: bool = False) -> list[Update]:

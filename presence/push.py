@@ -9,7 +9,7 @@ import contextlib
 import datetime
 import logging
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -30,9 +30,10 @@ LEASE_PAUSE = 1.0
 """Seconds until the lease is tried again that another process has."""
 
 
-def submit(room: Room, object_ids: Iterable[str], *, is_old: bool = False) -> asyncio.Future[bool]:
+def submit(room: Room, object_ids: Iterable[str], heard_at: Mapping[str, str] | None = None) -> asyncio.Future[bool]:
     """Have these users, the newest last, written out by this process, behind what it is doing. The answer says whether
-    that was done; otherwise they stay pending, and a message has to be queued. ``is_old``: after all who wait."""
+    that was done; otherwise they stay pending, and a message has to be queued. ``heard_at``: when what is to be written
+    was heard, if not now."""
     memory = memory_of(room)
     wanted = dict.fromkeys(object_ids)
     done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -42,12 +43,9 @@ def submit(room: Room, object_ids: Iterable[str], *, is_old: bool = False) -> as
     waiter = set(wanted), done
     for object_id in wanted:
         memory.waiters.setdefault(object_id, []).append(waiter)
-    if is_old:
-        memory.waiting = {user: None for user in wanted if user not in memory.waiting} | memory.waiting
-    else:
-        for object_id in wanted:
-            memory.waiting.pop(object_id, None)  # so that it is the newest again
-            memory.waiting[object_id] = None
+    now = stamp(room.now())
+    for object_id in wanted:
+        memory.waiting.add(object_id, now if heard_at is None else heard_at[object_id])
     if memory.pump is not None:
         memory.pump()
     if memory.drain is None or memory.drain.done():
@@ -59,21 +57,34 @@ async def push_pending(room: Room) -> bool:
     """Write out whatever is pending, from whatever process. ``True`` when the time was up before all was done. What is
     in the way is left to the next poll; raised, so that the queue sends the message again, if that cannot be noted."""
     memory = memory_of(room)
+    if memory.will_look:
+        return False  # the message that is going to look does for this one too, and comes again if this process ends
+    memory.will_look = True
+    try:
+        if memory.drain is not None:  # whom this process writes anyway is not searched for in storage
+            await asyncio.wait([memory.drain], timeout=PENDING_SECONDS)
+        is_on = (await memory.rules(room, room.now())).are_on
+    finally:
+        memory.will_look = False
+    rows = await room.store.pending() if is_on else []
+    pending = {row.object_id: row.heard_at for row in rows if row.is_followed}
+    return bool(pending) and await _push(room, memory, pending)
+
+
+async def _push(room: Room, memory: Memory, pending: Mapping[str, str]) -> bool:
     deadline = room.now() + datetime.timedelta(seconds=PENDING_SECONDS)
     while room.now() < deadline:
-        if not (await memory.rules(room, room.now())).are_on:
-            return False
-        pending = [row.object_id for row in await room.store.pending() if row.is_followed]
-        if not pending:
-            return False
-        done = submit(room, reversed(pending), is_old=True)
+        done = submit(room, reversed(list(pending)), pending)
         await asyncio.wait([done], timeout=PENDING_SECONDS)
-        if done.done() and not done.result():
-            if memory.fault is not None and memory.is_left:
-                raise memory.fault
-            if memory.fault is not None:
-                return False
-            await room.sleep(LEASE_PAUSE)  # another process is at it
+        if not done.done():
+            return True
+        if done.result():
+            return False
+        if memory.fault is not None and memory.is_left:
+            raise memory.fault
+        if memory.fault is not None:
+            return False
+        await room.sleep(LEASE_PAUSE)  # another process is at it
     return True
 
 
@@ -97,9 +108,7 @@ async def _drain(room: Room, memory: Memory) -> None:
 
 def _let_go(memory: Memory, *, is_done: bool) -> bool:
     """Nobody waits any more."""
-    ids = list(memory.waiting)
-    memory.waiting.clear()
-    _tell(memory, ids, is_done=is_done)
+    _tell(memory, memory.waiting.clear(), is_done=is_done)
     return is_done
 
 

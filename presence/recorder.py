@@ -1,49 +1,63 @@
-"""Records what notifications say: what several bring at the same time goes to storage together, and what is new goes
-on to the PBX. It is not broken off when Graph's patience ends."""
+"""Records what notifications say: what several bring at the same time goes to storage together, the newest first, and
+what is new goes on to the PBX. It is not broken off when Graph's patience ends."""
 
 import asyncio
+import bisect
 from collections.abc import Sequence
 from itertools import islice
 
 from presence.hearing import Said, hear
 from presence.messages import Update
 from presence.push import submit
-from presence.room import Memory, Room, memory_of
-from store.presence import UserPresence
+from presence.room import Memory, Room, Unrecorded, memory_of
+from store.presence import TRANSACTION, UserPresence
 
 LOOK = 650
 """Users in a message."""
 
 
 def record(room: Room, said: Sequence[Said]) -> asyncio.Future[asyncio.Future[bool]]:
-    """Record this. The answer comes when it is stored, and tells when and whether the PBX has it, as ``submit`` does;
-    ``StoreError`` when it cannot be stored."""
+    """Record this, which is something. The answer comes when it is stored, and tells when and whether the PBX has it,
+    as ``submit`` does; ``StoreError`` when it cannot be stored."""
     memory = memory_of(room)
     stored: asyncio.Future[asyncio.Future[bool]] = asyncio.get_running_loop().create_future()
-    memory.unrecorded.append((said, stored))
-    if memory.recording is None or memory.recording.done():
-        memory.recording = asyncio.create_task(_record_all(room, memory))
+    bisect.insort(memory.heard.unrecorded, (said, stored), key=lambda one: one[0][0].at)
+    if memory.heard.task is None or memory.heard.task.done():
+        memory.heard.task = asyncio.create_task(_record_all(room, memory))
     return stored
 
 
 async def _record_all(room: Room, memory: Memory) -> None:
-    while memory.unrecorded:
-        batch, memory.unrecorded = memory.unrecorded, []
+    while memory.heard.unrecorded:
+        batch = _newest(memory)
         try:
-            changed = await _record(room, [one for said, _ in batch for one in said])
+            pending = await _record(room, [one for said, _ in batch for one in said])
         except Exception as error:  # noqa: BLE001 - who waits for it is told
             _fail([stored for _, stored in batch], error)
             continue
         for said, stored in batch:
             users = dict.fromkeys(one.object_id for one in said)
-            written = submit(room, [user for user in users if user in changed])
+            written = submit(room, [user for user in users if user in pending], pending)
             if not stored.done():
                 stored.set_result(written)
 
 
-async def _record(room: Room, said: Sequence[Said]) -> set[str]:
-    """Record what is new about users who are followed; answers whose extension may have to be written."""
-    pending: set[str] = set()
+def _newest(memory: Memory) -> list[Unrecorded]:
+    """What came last of what waits, the oldest of it first: as much as goes to storage in one transaction, as it is
+    written to the PBX meanwhile."""
+    begin, users = len(memory.heard.unrecorded), 0
+    while begin and (not users or users + len(memory.heard.unrecorded[begin - 1][0]) <= TRANSACTION):
+        begin -= 1
+        users += len(memory.heard.unrecorded[begin][0])
+    batch = memory.heard.unrecorded[begin:]
+    del memory.heard.unrecorded[begin:]
+    return batch
+
+
+async def _record(room: Room, said: Sequence[Said]) -> dict[str, str]:
+    """Record what is new about users who are followed; answers whose extension may have to be written, and when that
+    was heard of."""
+    pending: dict[str, str] = {}
     by_user: dict[str, list[Said]] = {}
     for one in said:
         by_user.setdefault(one.object_id, []).append(one)
@@ -54,7 +68,7 @@ async def _record(room: Room, said: Sequence[Said]) -> set[str]:
         for one in by_user[key]:
             row = hear(row, one)
         if row.is_pending:  # also what was recorded already, by a write that we were not told the end of
-            pending.add(key)
+            pending[key] = row.heard_at
         return row
 
     await room.store.change(by_user, change)
@@ -70,6 +84,6 @@ def _fail(waiting: Sequence[asyncio.Future[asyncio.Future[bool]]], error: Except
 def unsure_of(room: Room) -> tuple[Update, ...]:
     """A message that has Graph asked about users of whom something was heard that may not be recorded."""
     memory = memory_of(room)
-    some = list(islice(memory.unsure, LOOK))
-    memory.unsure.difference_update(some)
+    some = list(islice(memory.heard.unsure, LOOK))
+    memory.heard.unsure.difference_update(some)
     return (Update(room.id, look=tuple(some)),) if some else ()

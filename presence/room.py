@@ -14,6 +14,7 @@ from pbx.presence import Shown
 from presence.hearing import Said
 from presence.listing import Listing
 from presence.trust import Trust
+from presence.waiting import Waiting
 from store.document import Settings
 from store.environment import Environment
 from store.health import Health, HealthStore
@@ -136,12 +137,31 @@ class Known(msgspec.Struct):
     at: datetime.datetime
 
 
+type Unrecorded = tuple[Sequence[Said], asyncio.Future[asyncio.Future[bool]]]
+"""What a notification said, and who waits for it to be stored."""
+
+
+class Heard:
+    """What was heard from Graph and may not be in storage yet."""
+
+    def __init__(self) -> None:
+        self.unrecorded: list[Unrecorded] = []
+        """The newest last."""
+        self.task: asyncio.Task[None] | None = None
+        """Records them."""
+        self.late: set[asyncio.Task[asyncio.Future[bool] | None]] = set()
+        """Requests that are still worked on, behind their answers."""
+        self.unsure: set[str] = set()
+        """Users about whom something was heard that may not be recorded."""
+        self.sure: set[str] = set()
+        """Users who were among those, and are recorded now: whoever is to ask Graph about them need not."""
+
+
 class Memory:
     """What a process remembers about one connection."""
 
     def __init__(self) -> None:
-        self.waiting: dict[str, None] = {}
-        """Object ids to be written out, the newest last."""
+        self.waiting = Waiting()
         self.waiters: dict[str, list[tuple[set[str], asyncio.Future[bool]]]] = {}
         """Who waits for a user to be done, with all the users he still waits for."""
         self.shelf: Shelf[KeptUser] = Shelf()
@@ -157,6 +177,8 @@ class Memory:
         self.fault: Exception | None = None
         """What kept it from writing the last time."""
         self.is_failing = False
+        self.will_look = False
+        """A message of the queue is going to look for whoever is pending, and has not begun."""
         self.is_left = False
         """It gave up writing, and could not note it for the next poll."""
         self.trust = Trust()
@@ -168,13 +190,7 @@ class Memory:
         self.records_at: datetime.datetime | None = None
         self.read_at = 0.0
         """The same by the process's own clock (seconds)."""
-        self.unrecorded: list[tuple[Sequence[Said], asyncio.Future[asyncio.Future[bool]]]] = []
-        """What notifications said and storage has not yet, with who waits for it."""
-        self.recording: asyncio.Task[None] | None = None
-        self.late: set[asyncio.Task[asyncio.Future[bool] | None]] = set()
-        """Requests that are still worked on, behind their answers."""
-        self.unsure: set[str] = set()
-        """Users about whom something was heard that may not be recorded."""
+        self.heard = Heard()
         self.message_at: datetime.datetime | None = None
         """When a message for the queue was last made, which does for whatever was pending then."""
         self.known: Known | None = None
@@ -231,7 +247,7 @@ def memory_of(room: Room) -> Memory:
 async def close(room: Room) -> None:
     """Finish what is being written and let go of the PBX."""
     memory = memory_of(room)
-    for task in (*memory.late, memory.recording, memory.counting):
+    for task in (*memory.heard.late, memory.heard.task, memory.counting):
         if task is not None:
             await asyncio.wait([task])
     if memory.drain is not None:

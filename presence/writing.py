@@ -124,16 +124,14 @@ class Writer:
             await self._follow(pbx, object_id)
         except Exception as error:  # noqa: BLE001 - raised when the others are done
             self._fault = self._fault or error
-            self._memory.waiting.setdefault(object_id)  # it is told with all the others
+            self._memory.waiting.add(object_id, "")  # it is told with all the others
 
     def _next(self) -> str | None:
         """Whose turn it is: the newest who is in nobody's hands."""
         if self._fault is not None or self._room.now() >= self._until:
             return None
-        waiting = self._memory.waiting
-        found = next((object_id for object_id in reversed(waiting) if object_id not in self._in_hand), None)
+        found = self._memory.waiting.take_newest(self._in_hand)
         if found is not None:
-            del waiting[found]
             self._in_hand.add(found)
         return found
 
@@ -220,7 +218,8 @@ class Writer:
             if any(not after.is_pending for _, after in outcomes):
                 await self._works()
         except Exception:
-            self._memory.waiting |= dict.fromkeys(ids)  # they are told with all the others
+            for object_id in ids:
+                self._memory.waiting.add(object_id, "")  # they are told with all the others
             raise
         finally:
             self._in_hand.difference_update(ids)

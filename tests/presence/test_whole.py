@@ -149,7 +149,7 @@ class Play:
             person.rumours.add(sequence)
         updates = await self.send(body, room)
         left = {one for update in updates for one in update.look}
-        if is_rich and not memory_of(room).late:
+        if is_rich and not memory_of(room).heard.late:
             self._told((person, one) for person, one in told if person.is_followed and person.object_id not in left)
 
     async def send(self, body: bytes, room: Room) -> tuple[Update, ...]:
@@ -278,8 +278,8 @@ class Play:
 async def quiet(room: Room) -> None:
     """Wait until a process has nothing under way."""
     memory = memory_of(room)
-    await asyncio.gather(*memory.late)
-    for task in (memory.recording, memory.drain):
+    await asyncio.gather(*memory.heard.late)
+    for task in (memory.heard.task, memory.drain):
         if task is not None:
             await asyncio.wait([task])
     await counted(room)
