@@ -76,14 +76,11 @@ async def carry_out(room: Room, update: Update) -> list[Update]:
     rules = await memory_of(room).rules(room, room.now())
     if not rules.are_on:
         return []
-    looks = dict.fromkeys(await _unsure(room, update.look))
-    if update.subscriptions:
-        looks |= dict.fromkeys(await ensure(room, rules))
-    if looks and await _looked(room, rules, looks):
-        return []
-    if update.look and not looks:
-        return []
-    return [Update(room.id)] if await push_pending(room) else []
+    done = [await _looked(room, rules, await ensure(room, rules), "poll")] if update.subscriptions else []
+    if update.look:
+        done.append(await _looked(room, rules, await _unsure(room, update.look), "notification"))
+    is_left = not done or not all(done)
+    return [Update(room.id)] if is_left and await push_pending(room) else []
 
 
 async def _unsure(room: Room, object_ids: Sequence[str]) -> Sequence[str]:
@@ -96,14 +93,14 @@ async def _unsure(room: Room, object_ids: Sequence[str]) -> Sequence[str]:
     return left
 
 
-async def _looked(room: Room, rules: Rules, object_ids: Iterable[str]) -> bool:
-    """Ask Graph about users whom it announced, record and write what is new. ``False`` when something is left."""
+async def _looked(room: Room, rules: Rules, object_ids: Iterable[str], source: Source) -> bool:
+    """Ask Graph about users, record and write what is new. ``False`` when something is left."""
     rows = await room.store.some(object_ids)
     followed = [key for key, row in rows.items() if row.is_followed]
     if not followed:
         return True
     async with await room.open_graph(rules.settings, rules.health) as graph:
-        said = await _said(room, graph, followed, "notification")
+        said = await _said(room, graph, followed, source)
     await room.store.change(said, lambda key, row: _heard(row, said[key]))
     rows = await room.store.some(said, shelved=True)  # what was pending before has to be written, too
     pending = [row for row in rows.values() if row.is_pending and row.is_followed]

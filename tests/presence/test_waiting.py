@@ -19,9 +19,9 @@ def test_the_newest_is_first_and_nobody_is_twice(added: list[tuple[str, str]], b
         assert len(waiting) == len(best)
         assert user in waiting
     order: list[str] = []
-    while (user := waiting.take_newest(busy)) is not None:
-        order.append(user)
-        assert user not in waiting
+    while (taken := waiting.take_newest(busy)) is not None:
+        order.append(taken)
+        assert taken not in waiting
     assert order == sorted(best.keys() - busy, key=lambda one: best[one], reverse=True)
     assert sorted(waiting.clear()) == sorted(best.keys() & busy)
     assert len(waiting) == 0
