@@ -26,7 +26,8 @@ HOLD = datetime.timedelta(seconds=10)
 LOOK_SECONDS = 0.5
 """So often it is looked whether a run goes on, and whether something was decided about users."""
 MANY = 100
-"""If so many wait, their records are read together."""
+"""If so many wait, their records are read together, and written so."""
+MOMENT_SECONDS = 0.25
 
 GONE = "The extension does not exist on the PBX any more."
 
@@ -201,8 +202,10 @@ class Writer:
         await self._settle_all()
 
     async def _settle_all(self) -> None:
-        """Store outcomes, those together that came while others were stored."""
+        """Store outcomes, those together that came while others were stored, and while many wait those of a moment."""
         while self._outcomes or self._idle:
+            if len(self._memory.waiting) >= MANY:
+                await asyncio.sleep(MOMENT_SECONDS)
             try:
                 await self._settle()
             except Exception as error:  # noqa: BLE001 - raised when the others are done

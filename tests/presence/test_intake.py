@@ -288,6 +288,37 @@ async def test_what_takes_longer_than_graph_waits_goes_on_behind_the_answer(
     assert desk.shown()["1000"] == "do_not_disturb"
 
 
+@pytest.mark.parametrize("works", [True, False], ids=["recorded", "not recorded"])
+async def test_graph_is_asked_only_about_what_was_not_recorded_behind_the_answer(
+    desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    go_on, change = asyncio.Event(), PresenceStore.change
+
+    async def slow(self: PresenceStore, *args: Any) -> Any:
+        await go_on.wait()
+        if not works:
+            monkeypatch.setattr(PresenceStore, "change", change)
+            raise StoreUnavailable("it is away")
+        return await change(self, *args)
+
+    monkeypatch.setattr(PresenceStore, "change", slow)
+    monkeypatch.setattr(intake, "RECORD_SECONDS", 0.05)
+    desk.teams(noor, "Busy")
+    [message] = (await desk.post([desk.rich(record, noor, "Busy")], [desk.token()])).updates
+    assert message == Update(desk.room.id, look=(noor,))
+    carried = asyncio.create_task(carry_out(desk.room, message))
+    await asyncio.sleep(0.05)
+    assert desk.asked() == []
+    go_on.set()
+    assert await carried == []
+    assert desk.asked() == ([] if works else [[noor]])
+    await push.submit(desk.room, [noor])
+    assert desk.shown()["1000"] == "away"
+    again = await carry_out(desk.room, message)
+    assert again == []
+    assert len(desk.asked()) == (1 if works else 2), "for another message it does not count any more"
+
+
 async def test_a_pbx_that_fails_leaves_it_to_a_message(desk: Desk, record: PresenceSubscription, noor: str) -> None:
     desk.world.pbx.faults.append(
         desk.fault("errcode", "/openapi/v1.0/extension/update", options={"errcode": 70087}, times=None)

@@ -9,7 +9,7 @@ import pytest
 from pbx.client import Pbx
 from pbx.presence import Shown, list_presence, search_presence
 from presence import listing
-from presence.listing import LISTED, Listing
+from presence.listing import LISTED, RENEWED, Listing
 from presence.room import memory_of
 from tests.engine.world import START
 from tests.presence.desk import Desk
@@ -100,6 +100,32 @@ async def test_what_was_perhaps_written_is_looked_at_again(
     assert (found.status, len(searched)) == ("away", 1)
 
 
+async def test_while_one_reads_the_list_anew_the_others_go_on_with_it(
+    desk: Desk, pbx: Pbx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, clock, kept = await extension(pbx, "1000"), Clock(), Listing()
+    await kept.shown(pbx, one.id, "1000", MANY, clock)
+    kept.note(one, "away", clock.now)
+    clock.now += RENEWED
+    read, go_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(pbx: Pbx) -> Any:
+        read.set()
+        await go_on.wait()
+        return await list_presence(pbx)
+
+    monkeypatch.setattr(listing, "list_presence", slow)
+    reading = asyncio.create_task(kept.shown(pbx, one.id, "1000", MANY, clock))
+    await read.wait()
+    desk.choose("1000", "lunch")
+    meanwhile = await kept.shown(pbx, one.id, "1000", MANY, clock)
+    go_on.set()
+    found = await reading
+    assert meanwhile is not None
+    assert found is not None
+    assert (meanwhile.status, found.status) == ("away", "lunch")
+
+
 async def test_notes_are_kept_no_longer_than_the_list(pbx: Pbx) -> None:
     one, clock, kept = await extension(pbx, "1000"), Clock(), Listing()
     kept.note(one, "lunch", clock.now)
@@ -110,3 +136,15 @@ async def test_notes_are_kept_no_longer_than_the_list(pbx: Pbx) -> None:
     clock.now += LISTED
     kept.note(one, "away", clock.now)
     assert (await kept.shown(pbx, one.id, "1000", MANY, clock)) == one
+
+
+async def test_a_list_of_another_pbx_does_not_count(desk: Desk, pbx: Pbx) -> None:
+    one, clock, kept = await extension(pbx, "1000"), Clock(), Listing()
+    await kept.shown(pbx, one.id, "1000", MANY, clock)
+    desk.choose("1000", "lunch")
+    rules = await memory_of(desk.room).rules(desk.room, START)
+    other = await desk.room.open_pbx(rules.settings, rules.health)
+    found = await kept.shown(other, one.id, "1000", MANY, clock)
+    await other.close()
+    assert found is not None
+    assert found.status == "lunch"
