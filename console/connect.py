@@ -3,6 +3,7 @@
 Whatever is typed is tried before it is kept: a step that does not work changes nothing.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ from console.plain import plain
 from console.rules import Sheet, checked, read_only, save, sent_sheet, stored_sheet
 from console.sign_in import note, opened, sent_away, signed_in, target, with_cookie
 from console.visit import MINE, Refusal, Visit
+from presence.subscriptions import end
 from sso import signin
 from sso.account import Account, forget_further, further_accounts, read_account, settle_in
 from sso.consent import Permission, permissions
@@ -26,6 +28,8 @@ from store.secrets import SecretName, certificate_fault
 from store.settings import Stored
 from sync.connect import MicrosoftTested, PbxTested, Trouble, test_microsoft, test_pbx
 from sync.service import store_secret
+
+log = logging.getLogger("console")
 
 pages = Pages()
 
@@ -171,6 +175,8 @@ async def _removed(visit: Visit) -> Response:
     if account is None:
         words = "There is no such account; perhaps somebody else removed it. Nothing was changed."
         raise Refusal(404, "No such account", words, link=("Connect", "/connect"))
+    if trouble := await end(visit.presence_room, account.object_id):  # its token is gone afterwards
+        log.warning("%s", trouble)
     await forget_further(visit.place, account.object_id)
     await visit.audit("presence_account.removed", subject=named(account))
     return visit.go("/connect", done="presence-account-removed")

@@ -4,6 +4,7 @@ An account has one, for at most 650 users, and it lives an hour. Whom none annou
 here is noted, tried again, and stops nothing. What happens while one takes another's place is asked about afterwards.
 """
 
+import asyncio
 import datetime
 import logging
 import secrets
@@ -43,6 +44,8 @@ LOYALTY = 1.5
 FEW_SWAPS = 32
 """So few better choices are not worth another subscription: those who would give way are still announced."""
 PATH = "communications/presences"
+END_SECONDS = 10.0
+"""So long it is tried to end a subscription: somebody waits for it, and it ends by itself."""
 
 type Step = Literal["create", "renew"]
 type Kept = Mapping[str, KeptSubscription]
@@ -142,19 +145,31 @@ async def ensure(room: Room, rules: Rules) -> list[str]:
 async def end_all(room: Room) -> list[str]:
     """End all subscriptions, because presence is not wanted any more. Answers what could not be ended, for people: it
     ends by itself within the hour."""
-    troubles: list[str] = []
-    for account, kept in (await room.store.subscriptions()).items():
-        if kept.record.id and kept.record.expires_at > stamp(room.now()):
-            try:
-                token = await room.delegated_token(account, SCOPES)
+    troubles = [await _end(room, kept.record) for kept in (await room.store.subscriptions()).values()]
+    return [trouble for trouble in troubles if trouble]
+
+
+async def end(room: Room, account: str) -> str:
+    """End the subscription of one account, while it can still be used. Answers why it could not be ended, as
+    ``end_all`` does; empty when it was, or there was none."""
+    kept = (await room.store.subscriptions()).get(account)
+    return "" if kept is None else await _end(room, kept.record)
+
+
+async def _end(room: Room, record: PresenceSubscription) -> str:
+    trouble = ""
+    if record.id and record.expires_at > stamp(room.now()):
+        try:
+            async with asyncio.timeout(END_SECONDS):
+                token = await room.delegated_token(record.account, SCOPES)
                 async with delegated_graph(room.environment.graph_base_url, token) as graph:
-                    await graph.delete_subscription(kept.record.id)
-            except StoreError:
-                raise
-            except Exception as error:  # noqa: BLE001 - nothing may keep presence from being switched off
-                troubles.append(f"The subscription to presence ends by itself within the hour: {_words(error)}")
-        await room.store.remove_subscription(account)
-    return troubles
+                    await graph.delete_subscription(record.id)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - nothing may keep presence from being switched off
+            trouble = f"The subscription to presence ends by itself within the hour: {_words(error)}"
+    await room.store.remove_subscription(record.account)
+    return trouble
 
 
 async def _due(room: Room, rules: Rules, kept: Kept) -> list[Subscriber]:

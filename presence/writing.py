@@ -4,20 +4,24 @@ import asyncio
 import contextlib
 import datetime
 import functools
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
 from pbx.client import Pbx
-from pbx.errors import ItemError, NotFound, OutcomeUnknown, ServerFault
+from pbx.errors import ItemError, NotFound, OutcomeUnknown, PbxError, ServerFault
 from pbx.pacing import concurrent_writes
 from pbx.presence import Shown, write_presence
 from presence.hearing import stamp
 from presence.mapping import Current, decide, effective_map, settled
 from presence.room import Memory, Room, Rules
 from store.document import Settings
+from store.errors import StoreError
 from store.leases import RUN, Lease
 from store.presence import Status, UserPresence
+
+log = logging.getLogger("presence")
 
 SHARE = 0.5
 """Of the pace, while a run goes on. The run keeps its own: it does not wait for presence."""
@@ -122,10 +126,18 @@ class Writer:
 
     async def _turn(self, pbx: Pbx, object_id: str) -> None:
         try:
-            await self._follow(pbx, object_id)
-        except Exception as error:  # noqa: BLE001 - raised when the others are done
+            user = await self._user(object_id)
+            if user is not None:
+                self._done(user, await self._followed(pbx, user))
+                return
+        except (StoreError, PbxError) as error:
             self._fault = self._fault or error
             self._memory.waiting.add(object_id, "")  # it is told with all the others
+            return
+        except Exception:
+            log.exception("Presence of a user could not be written")  # which must not keep all the others from it
+        self._idle.append(object_id)
+        self._settle_soon()
 
     def _next(self) -> str | None:
         """Whose turn it is: the newest who is in nobody's hands."""
@@ -136,16 +148,11 @@ class Writer:
             self._in_hand.add(found)
         return found
 
-    async def _follow(self, pbx: Pbx, object_id: str) -> None:
-        user = await self._user(object_id)
-        if user is None:
-            self._idle.append(object_id)
-            self._settle_soon()
-            return
+    async def _followed(self, pbx: Pbx, user: UserPresence) -> UserPresence:
+        """The user after his extension was looked at, and written where that is right."""
         found = await self._shown(pbx, user)
         if found is None:
-            self._done(user, _unable(user, "gone", GONE))
-            return
+            return _unable(user, "gone", GONE)
         table = effective_map(self._presence.default_map, user.preference.map)
         current = Current(found.status, found.custom_presence_status or "")
         verdict = decide(user, table, current, self._presence.respect_manual)
@@ -154,7 +161,7 @@ class Writer:
         after = failed or settled(user, verdict, table, current, stamp(now))
         if verdict.status is not None and failed is None:
             after = msgspec.structs.replace(after, delay_ms=_delay(user, now))
-        self._done(user, after)
+        return after
 
     async def _user(self, object_id: str) -> UserPresence | None:
         """A user whose extension has to be looked at. That there is nothing to do is believed of storage only."""

@@ -1,20 +1,23 @@
 """Setting the bridge up: the application, the tenant, the PBX, who signs in, the permissions."""
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import pytest
 
-from console.rooms import place_of
+from console.rooms import place_of, presence_room
 from local.emulator import Fault
 from local.microsoft.registration import Consent
 from local.microsoft.sign_in_content import PlannedError
 from local.sample import CLIENT_ID, CLIENT_SECRET, EXPIRED_CLIENT_SECRET, TENANT_ID
+from presence.hearing import stamp
 from sso.account import further_accounts, read_account
 from sso.sessions import COOKIE
 from sso.signin import STATE_COOKIE
 from store.errors import SecretMissing
+from store.presence import PresenceSubscription
 from store.secrets import SecretName
 from store.sessions import SessionStore
 from tests.console.page import Form, Page
@@ -443,14 +446,24 @@ async def test_an_account_is_added_and_who_added_it_stays_signed_in(office: Site
     assert await read_account(place_of(office.connection)) is None
 
 
-async def test_an_added_account_can_be_removed(office: Site) -> None:
-    page = await adding(office, office.world.person("Noor Bakker"))
+async def test_an_added_account_can_be_removed_and_its_subscription_ends(office: Site) -> None:
+    noor = office.world.person("Noor Bakker")
+    page = await adding(office, noor)
+    store = presence_room(office.connection, office.world.tell).store
+    for account in (noor, "authorization"):
+        later = stamp(office.world.now + datetime.timedelta(minutes=30))
+        await store.save_subscription(PresenceSubscription(account=account, id=account, expires_at=later))
+    asked = len(office.world.microsoft.requests)
     page = await office.press(page.form_with("Remove"))
     assert page.notices[0].startswith("The account was removed.")
     assert page.root.one("section", id="presence").all("tbody") == []
     assert await further_accounts(place_of(office.connection)) == []
     assert (await office.trail())[0].action == "presence_account.removed"
     assert (await office.trail())[0].object == "Noor Bakker (noor.bakker@contoso.example)"
+    assert list(await store.subscriptions()) == ["authorization"]
+    ended = [one.path for one in office.world.microsoft.requests[asked:] if one.method == "DELETE"]
+    assert ended[0].endswith(f"/subscriptions/{noor}"), "before the token is gone"
+    assert "refresh-token" in ended[1]
 
 
 @pytest.mark.parametrize("account", ["", OTHER, "authorization", HOSTILE])

@@ -1,6 +1,7 @@
 """From what was heard to the PBX: once, the newest, in order, at its pace."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -9,7 +10,7 @@ from local.emulator import Fault
 from pbx.client import Pbx
 from pbx.errors import PbxError
 from pbx.presence import write_presence
-from presence import listing, push, writing
+from presence import listing, mapping, push, writing
 from presence.messages import Update
 from presence.poll import carry_out, poll
 from presence.push import push_pending, submit
@@ -17,7 +18,7 @@ from presence.room import memory_of
 from store.document import PresenceChoice
 from store.errors import StoreUnavailable
 from store.leases import Lease
-from store.presence import Preference, PresenceStore
+from store.presence import Preference, PresenceStore, UserPresence
 from tests.presence.desk import Desk
 
 
@@ -400,6 +401,26 @@ async def test_a_fault_is_raised_for_the_queue_to_ask_again_where_it_cannot_be_n
     assert Update(desk.room.id) in await poll(desk.room), "this process remembers"
     assert not await push_pending(desk.room)
     assert desk.shown()["1000"] == "away"
+
+
+async def test_one_that_meets_a_fault_of_ours_does_not_stop_the_others(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = await desk.staff(3)
+    for one in ids:
+        await desk.hear(one, "Away")
+    decide = mapping.decide
+
+    def odd(row: UserPresence, *args: Any) -> Any:
+        if row.object_id == ids[1]:
+            raise ZeroDivisionError
+        return decide(row, *args)
+
+    monkeypatch.setattr(writing, "decide", odd)
+    assert await submit(desk.room, ids)
+    assert list(desk.shown().values()) == ["away", "available", "away"]
+    assert [(await desk.record(one)).is_pending for one in ids] == [False, True, False]
+    assert sum("could not be written" in message for message in caplog.messages) == 1
 
 
 async def test_a_storage_that_fails_in_the_middle_is_told_to_who_waits(

@@ -14,7 +14,7 @@ from presence.certificates import LIFETIME, RENEW_BEFORE, current_certificate
 from presence.messages import Update
 from presence.poll import carry_out
 from presence.room import Subscriber, memory_of
-from presence.subscriptions import choose, end_all, is_better, step, unreachable
+from presence.subscriptions import choose, end, end_all, is_better, step, unreachable
 from presence.trust import STORED_AS
 from store.presence import PresenceSubscription, UserPresence
 from store.sessions import AUTHORIZATION as ACCOUNT
@@ -278,6 +278,16 @@ async def test_one_that_cannot_be_ended_is_forgotten_all_the_same(served: Desk) 
     served.account = ""
     [trouble] = await end_all(served.room)
     assert trouble.startswith("The subscription to presence ends by itself within the hour: No account has signed in")
+    assert await served.room.store.subscriptions() == {}
+
+
+async def test_that_of_one_account_ends_and_the_others_stay(served: Desk) -> None:
+    await served.ensure()
+    before = at_graph(served)
+    assert await end(served.room, "aaaa0009-0000-4000-8000-000000000009") == "", "there is none"
+    assert at_graph(served) == before != []
+    assert await end(served.room, ACCOUNT) == ""
+    assert at_graph(served) == []
     assert await served.room.store.subscriptions() == {}
 
 
