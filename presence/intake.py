@@ -21,7 +21,7 @@ from presence import recorder
 from presence.hearing import Said, stamp
 from presence.messages import Answer, Update
 from presence.refusals import refuse, report_soon
-from presence.room import Memory, Room, memory_of
+from presence.room import Memory, News, Room, memory_of
 from presence.sealed import Sealed, Unreadable, open_sealed
 from presence.tokens import Expected, Unproven
 from presence.trust import Unknown
@@ -92,18 +92,6 @@ class _Post(msgspec.Struct, frozen=True, rename="camel"):
     validation_tokens: list[str] | None = None
 
 
-class _News(msgspec.Struct):
-    """What is believed of a request."""
-
-    proven: list[str] = []
-    """Whom the subscription's secret came with."""
-    said: list[Said] = []
-    look: list[str] = []
-    """Users about whom Graph has to be asked."""
-    ended: list[PresenceSubscription] = []
-    """Subscriptions that Graph wants renewed, or removed."""
-
-
 class _Read(msgspec.Struct):
     """What was in sealed notifications."""
 
@@ -129,12 +117,12 @@ async def _received(room: Room, memory: Memory, body: bytes) -> Answer:
     refuse(memory, unread, UNREADABLE)
     if not items:
         return ACCEPTED
-    news = _News()
+    news = News()
     work = asyncio.create_task(_work(room, memory, items, tokens, news))
     await asyncio.wait([work], timeout=RECORD_SECONDS)
     if not work.done():
-        memory.heard.late.add(work)
-        work.add_done_callback(memory.heard.late.discard)
+        memory.heard.late[work] = news
+        work.add_done_callback(memory.heard.late.pop)
         memory.heard.unsure.update(news.proven)
         memory.heard.sure.difference_update(news.proven)
         return Answer(202, updates=_late(room, memory, now))
@@ -148,7 +136,7 @@ async def _received(room: Room, memory: Memory, body: bytes) -> Answer:
 
 
 async def _work(
-    room: Room, memory: Memory, items: Sequence[Item], tokens: Sequence[str], news: _News
+    room: Room, memory: Memory, items: Sequence[Item], tokens: Sequence[str], news: News
 ) -> asyncio.Future[bool] | None:
     """Prove and record. It is not broken off when Graph's patience ends: it goes on behind the answer then."""
     try:
@@ -160,13 +148,22 @@ async def _work(
         log.warning("Presence could not be recorded, Graph is asked instead: %s", error)
         news.look = news.proven
     except Exception:
-        log.exception("Presence could not be recorded")
+        log.exception("Presence could not be recorded, Graph is asked instead")
+        news.look = news.proven
     finally:
-        if asyncio.current_task() in memory.heard.late:  # too late for a message of its own
-            memory.heard.unsure.difference_update(news.proven)
-            memory.heard.unsure.update(news.look)
-            memory.heard.sure.update(user for user in news.proven if user not in news.look)
+        task = asyncio.current_task()
+        if task in memory.heard.late:  # too late for a message of its own
+            _account(memory, news, [other for late, other in memory.heard.late.items() if late is not task])
     return None
+
+
+def _account(memory: Memory, news: News, others: Sequence[News]) -> None:
+    """A late request has ended, and others have not: of users whom those are about, too, nothing is sure yet."""
+    open_still = {user for other in others for user in other.proven}
+    ended = {user for user in news.proven if user not in open_still}
+    heard, failed = memory.heard, set(news.look)
+    heard.unsure = (heard.unsure - ended) | failed
+    heard.sure = (heard.sure | ended) - failed
 
 
 def _late(room: Room, memory: Memory, now: datetime.datetime) -> tuple[Update, ...]:
@@ -197,7 +194,7 @@ def parse(body: bytes) -> tuple[list[Item], list[str], int]:
     return items, post.validation_tokens or [], len(post.value) - len(items)
 
 
-async def _believe(room: Room, memory: Memory, items: Sequence[Item], tokens: Sequence[str], news: _News) -> None:
+async def _believe(room: Room, memory: Memory, items: Sequence[Item], tokens: Sequence[str], news: News) -> None:
     """Sort out what is proven, into ``news``."""
     now = room.now()
     await _refresh(room, memory, items, now)
@@ -312,7 +309,7 @@ def _proves(item: Item, record: PresenceSubscription) -> bool:
     return is_known and (item.tenant_id or "").casefold() == record.tenant_id.casefold()
 
 
-async def _mark(room: Room, record: PresenceSubscription, event: str, news: _News) -> None:
+async def _mark(room: Room, record: PresenceSubscription, event: str, news: News) -> None:
     """Have a subscription renewed or made anew by whoever takes the message; a later state of it is left alone."""
     state = {"reauthorizationrequired": "renew", "subscriptionremoved": "gone"}.get(event.casefold())
     kept = (await room.store.subscriptions()).get(record.account)

@@ -10,7 +10,8 @@ from pbx.client import PAGE_SIZE, Pbx
 from pbx.presence import FEW, Shown, list_presence, search_presence
 
 LISTED = datetime.timedelta(seconds=5)
-"""So long a list of all extensions counts while many users wait: it would be read all the time."""
+"""So long a list of all extensions counts from when it was read, while many users wait: it would be read all the time,
+and a long one takes seconds."""
 RENEWED = datetime.timedelta(seconds=4)
 """From then on whoever looks at it reads it anew, while the others go on with it as it is."""
 
@@ -41,7 +42,7 @@ class Listing:
             if not self._is_younger(LISTED if self._reading.locked() else RENEWED, now()):
                 async with self._reading:
                     if not self._is_younger(RENEWED, now()):
-                        await self._read(pbx, now())
+                        await self._read(pbx, now)
             if pbx_id not in self._noted:
                 found = self._shown.get(pbx_id)
                 return found if found is not None and found.number == number else None
@@ -64,12 +65,12 @@ class Listing:
         self._shown.clear()
         self._noted.clear()
 
-    async def _read(self, pbx: Pbx, now: datetime.datetime) -> None:
+    async def _read(self, pbx: Pbx, now: Callable[[], datetime.datetime]) -> None:
         before = self._count
         shown = await list_presence(pbx)
         if pbx is not self._pbx:
             return
-        self._shown, self._read_at = shown, now
+        self._shown, self._read_at = shown, now()
         # What was confirmed before it was asked for is in the list.
         self._noted = {pbx_id: noted for pbx_id, noted in self._noted.items() if noted[0] > before}
         self._pages = len(self._shown) // PAGE_SIZE

@@ -27,13 +27,15 @@ from presence.refusals import count
 from presence.room import Known, Room, Rules, memory_of
 from presence.subscriptions import end_all, ensure, is_due
 from store.document import Presence
-from store.errors import Changed, SecretMissing
+from store.errors import Changed, SecretMissing, StoreError
 from store.links import Link
 from store.presence import Change, Clock, Source, Teams, UserPresence
 
 log = logging.getLogger("presence")
 
 SWEEP = datetime.timedelta(minutes=10)
+SWEPT_AGAIN = datetime.timedelta(minutes=1)
+"""After one that failed."""
 EARLY = datetime.timedelta(seconds=2)
 """A timer is never quite on time."""
 PATIENCE = datetime.timedelta(minutes=10)
@@ -78,18 +80,20 @@ async def carry_out(room: Room, update: Update) -> list[Update]:
         return []
     done = [await _looked(room, rules, await ensure(room, rules), "poll")] if update.subscriptions else []
     if update.look:
-        done.append(await _looked(room, rules, await _unsure(room, update.look), "notification"))
+        done.append(await _looked(room, rules, await _unsure(room, update), "notification"))
     is_left = not done or not all(done)
     return [Update(room.id)] if is_left and await push_pending(room) else []
 
 
-async def _unsure(room: Room, object_ids: Sequence[str]) -> Sequence[str]:
-    """Those that this process did not record meanwhile, behind its answers to Graph."""
+async def _unsure(room: Room, update: Update) -> Sequence[str]:
+    """Whom Graph has to be asked about: not those of whom this process was not sure, and is by now."""
     memory = memory_of(room)
-    if memory.heard.late and object_ids:
-        await asyncio.wait(set(memory.heard.late), timeout=LATE_SECONDS)
-    left = [one for one in object_ids if one not in memory.heard.sure]
-    memory.heard.sure.difference_update(object_ids)
+    if update.process != memory.process:
+        return update.look
+    if memory.heard.late:
+        await asyncio.wait(memory.heard.late.keys(), timeout=LATE_SECONDS)
+    left = [one for one in update.look if one not in memory.heard.sure]
+    memory.heard.sure.difference_update(update.look)
     return left
 
 
@@ -114,26 +118,40 @@ async def _poll(room: Room, rules: Rules, *, is_asked: bool = False) -> list[Upd
     await count(room)
     kept = await room.store.clock()
     digest = _digest(presence)
-    is_sweep = is_asked or digest != kept.clock.rules or _is_due(kept.clock.swept_at, SWEEP, now)
-    is_left = memory_of(room).is_left or bool(kept.clock.left_at)
+    memory = memory_of(room)
+    is_asked = is_asked or memory.is_unswept or digest != kept.clock.rules
+    is_sweep = is_asked or _is_due(kept.clock.swept_at, SWEEP, now)
+    is_left = memory.is_left or bool(kept.clock.left_at)
     again = [Update(room.id)] if is_left else []
     clock = msgspec.structs.replace(kept.clock, left_at="")
     if not (is_sweep or _is_due(kept.clock.polled_at, datetime.timedelta(seconds=presence.poll_seconds), now)):
-        return again if is_left and await _noted(room, clock, kept.etag) else []
+        is_ours = is_left and await _noted(room, clock, kept.etag)
+        return [*unsure_of(room), *(again if is_ours else [])]
     clock = msgspec.structs.replace(clock, polled_at=stamp(now))
     if is_sweep:
         clock = msgspec.structs.replace(clock, swept_at=stamp(now), rules=digest)
     if not await _noted(room, clock, kept.etag):
         return []  # another process does it
     try:
+        updates = await _work(room, rules, clock, is_sweep=is_sweep)
+    except StoreError:
+        memory.is_left, memory.is_unswept = True, is_sweep  # the next one goes on with all of it
+        raise
+    memory.is_unswept = False
+    return list(dict.fromkeys([*unsure_of(room), *updates, *again]))
+
+
+async def _work(room: Room, rules: Rules, clock: Clock, *, is_sweep: bool) -> list[Update]:
+    """What is due. While Graph cannot be asked whoever is pending is written all the same."""
+    try:
         changed = await _ask(room, rules, is_sweep=is_sweep)
     except (GraphError, SecretMissing) as error:
-        await _failed(room, error)
-        return again
+        await _failed(room, error, is_sweep=is_sweep)
+        return [Update(room.id)] if is_sweep else []
+    left = await _push(room, changed)
     await _recovered(room, clock)
-    unsure = unsure_of(room)
     due = [Update(room.id, subscriptions=True)] if await is_due(room, rules) else []
-    return list(dict.fromkeys([*unsure, *due, *again, *await _push(room, changed)]))
+    return [*due, *left]
 
 
 async def _noted(room: Room, clock: Clock, etag: str) -> bool:
@@ -143,19 +161,28 @@ async def _noted(room: Room, clock: Clock, etag: str) -> bool:
     return is_ours
 
 
-async def _ask(room: Room, rules: Rules, *, is_sweep: bool) -> list[str]:
-    """Ask Graph about whom it does not announce; in a sweep about all. Answers who has to be written, newest last."""
+async def _ask(room: Room, rules: Rules, *, is_sweep: bool) -> dict[str, str]:
+    """Ask Graph about whom it does not announce; in a sweep about all. Answers who has to be written, and when what was
+    heard."""
     if is_sweep:
         return await _sweep(room, rules)
     known = await _known(room)
     if not known.teams:
-        return []
+        return {}
     async with await room.open_graph(rules.settings, rules.health) as graph:
         said = await _said(room, graph, known.teams, "poll")
     news = {key: one for key, one in said.items() if one.teams != known.teams[key]}
-    written = await room.store.change(news, lambda key, row: _heard(row, news[key]))
+    pending: dict[str, str] = {}
+
+    def change(key: str, row: UserPresence | None) -> UserPresence | None:
+        after = _heard(row, news[key])
+        if after is not None and after.is_pending:  # also what was recorded by a write without an answer
+            pending[key] = after.heard_at
+        return after
+
+    await room.store.change(news, change)
     known.teams.update((key, one.teams) for key, one in news.items())
-    return [row.object_id for row in written if row.is_pending]
+    return pending
 
 
 async def _known(room: Room) -> Known:
@@ -170,7 +197,7 @@ async def _known(room: Room) -> Known:
     return known
 
 
-async def _sweep(room: Room, rules: Rules) -> list[str]:
+async def _sweep(room: Room, rules: Rules) -> dict[str, str]:
     presence = rules.settings.presence
     memory_of(room).known = None
     book = _Book(room, await room.store.all())
@@ -183,7 +210,7 @@ async def _sweep(room: Room, rules: Rules) -> list[str]:
     await book.change(followed, lambda key, row: _again(row, presence, is_strayed=key in strayed))
     await _doubt(room, book.rows)
     pending = [row for row in book.rows.values() if row.is_pending and row.is_followed]
-    return [row.object_id for row in sorted(pending, key=lambda row: row.heard_at)]
+    return {row.object_id: row.heard_at for row in pending}
 
 
 async def _strayed(room: Room, rules: Rules, rows: Mapping[str, UserPresence]) -> set[str]:
@@ -214,7 +241,15 @@ class _Book:
     async def change(self, keys: Iterable[str], change: Change) -> None:
         """As ``PresenceStore.change``, for whom it makes another record of what was read."""
         news = [key for key in keys if change(key, self.rows.get(key)) not in (None, self.rows.get(key))]
-        self.rows |= {row.object_id.lower(): row for row in await self._store.change(news, change)}
+        seen: dict[str, UserPresence | None] = {}
+
+        def noted(key: str, row: UserPresence | None) -> UserPresence | None:
+            after = change(key, row)
+            seen[key] = row if after is None else after
+            return after
+
+        await self._store.change(news, noted)
+        self.rows |= {key: row for key, row in seen.items() if row is not None}
 
     async def remove(self, keys: Iterable[str]) -> None:
         gone = list(keys)
@@ -329,24 +364,26 @@ def _again(row: UserPresence | None, presence: Presence, *, is_strayed: bool) ->
     return None if target is None or is_shown or is_left else msgspec.structs.replace(row, is_pending=True)
 
 
-async def _push(room: Room, changed: list[str]) -> list[Update]:
+async def _push(room: Room, changed: Mapping[str, str]) -> list[Update]:
     """Write a few users at once, and leave many, or what does not work now, to a message."""
     if not changed:
         return []
     if len(changed) <= AT_ONCE:
-        done = submit(room, changed)
+        done = submit(room, changed, changed)
         await asyncio.wait([done], timeout=PUSH_SECONDS)
         if done.done() and done.result():
             return []
     return [Update(room.id)]
 
 
-async def _failed(room: Room, error: GraphError | SecretMissing) -> None:
+async def _failed(room: Room, error: GraphError | SecretMissing, *, is_sweep: bool) -> None:
     """Tell once that Graph cannot be asked; the next poll tries again. What does not pass by itself, or does not pass
     for long, needs an administrator."""
     kept, now = await room.store.clock(), room.now()
     since = kept.clock.failing_since or stamp(now)
     noted = msgspec.structs.replace(kept.clock, last_error=str(error), failing_since=since)
+    if is_sweep:
+        noted = msgspec.structs.replace(noted, swept_at=stamp(now - SWEEP + SWEPT_AGAIN))
     await room.store.set_clock(noted, kept.etag)
     is_long = now - datetime.datetime.fromisoformat(since) >= PATIENCE
     if is_long or not isinstance(error, Retry):

@@ -86,4 +86,4 @@ def unsure_of(room: Room) -> tuple[Update, ...]:
     memory = memory_of(room)
     some = list(islice(memory.heard.unsure, LOOK))
     memory.heard.unsure.difference_update(some)
-    return (Update(room.id, look=tuple(some)),) if some else ()
+    return (Update(room.id, look=tuple(some), process=memory.process),) if some else ()

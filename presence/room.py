@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime
+import secrets
 import weakref
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, Protocol
@@ -141,6 +142,18 @@ type Unrecorded = tuple[Sequence[Said], asyncio.Future[asyncio.Future[bool]]]
 """What a notification said, and who waits for it to be stored."""
 
 
+class News(msgspec.Struct):
+    """What is believed of a request."""
+
+    proven: list[str] = []
+    """Whom the subscription's secret came with."""
+    said: list[Said] = []
+    look: list[str] = []
+    """Users about whom Graph has to be asked."""
+    ended: list[PresenceSubscription] = []
+    """Subscriptions that Graph wants renewed, or removed."""
+
+
 class Heard:
     """What was heard from Graph and may not be in storage yet."""
 
@@ -149,18 +162,20 @@ class Heard:
         """The newest last."""
         self.task: asyncio.Task[None] | None = None
         """Records them."""
-        self.late: set[asyncio.Task[asyncio.Future[bool] | None]] = set()
+        self.late: dict[asyncio.Task[asyncio.Future[bool] | None], News] = {}
         """Requests that are still worked on, behind their answers."""
         self.unsure: set[str] = set()
         """Users about whom something was heard that may not be recorded."""
         self.sure: set[str] = set()
-        """Users who were among those, and are recorded now: whoever is to ask Graph about them need not."""
+        """Users who were among those, and are recorded now: a message of this process need not have Graph asked."""
 
 
 class Memory:
     """What a process remembers about one connection."""
 
     def __init__(self) -> None:
+        self.process = secrets.token_hex(8)
+        """Tells messages of this process from those of others."""
         self.waiting = Waiting()
         self.waiters: dict[str, list[tuple[set[str], asyncio.Future[bool]]]] = {}
         """Who waits for a user to be done, with all the users he still waits for."""
@@ -174,6 +189,7 @@ class Memory:
         """Writes them: there is one in a process."""
         self.pump: Callable[[], None] | None = None
         """Lets it know that more are waiting, while it writes."""
+        self.is_writing = False
         self.fault: Exception | None = None
         """What kept it from writing the last time."""
         self.is_failing = False
@@ -181,6 +197,8 @@ class Memory:
         """A message of the queue is going to look for whoever is pending, and has not begun."""
         self.is_left = False
         """It gave up writing, and could not note it for the next poll."""
+        self.is_unswept = False
+        """Storage failed in a sweep."""
         self.trust = Trust()
         self.reading = asyncio.Lock()
         self.records: dict[str, PresenceSubscription] = {}
@@ -204,6 +222,7 @@ class Memory:
         self.counting: asyncio.Task[None] | None = None
         self._rules: tuple[Rules, datetime.datetime] | None = None
         self._pbx: tuple[Pbx, Settings, datetime.datetime] | None = None
+        self._opening = asyncio.Lock()
 
     async def rules(self, room: Room, now: datetime.datetime) -> Rules:
         """The rules, read at most every 15 s: two requests."""
@@ -217,15 +236,17 @@ class Memory:
         self._rules = None
 
     async def pbx(self, room: Room, rules: Rules, now: datetime.datetime) -> Pbx:
-        """The PBX, opened at most every 5 minutes, and when the settings change."""
-        if self._pbx is not None:
-            pbx, settings, opened_at = self._pbx
-            if settings.pbx == rules.settings.pbx and opened_at <= now < opened_at + OPEN:
-                return pbx
-            await self.close_pbx()
-        pbx = await room.open_pbx(rules.settings, rules.health)
-        self._pbx = pbx, rules.settings, now
-        return pbx
+        """The PBX, opened at most every 5 minutes, and when the settings change; not while it is written to."""
+        async with self._opening:
+            if self._pbx is not None:
+                pbx, settings, opened_at = self._pbx
+                is_same = settings.pbx == rules.settings.pbx and opened_at <= now < opened_at + OPEN
+                if is_same or self.is_writing:
+                    return pbx
+                await self.close_pbx()
+            pbx = await room.open_pbx(rules.settings, rules.health)
+            self._pbx = pbx, rules.settings, now
+            return pbx
 
     async def close_pbx(self) -> None:
         """Have the PBX opened anew the next time, with the secret as it is then."""

@@ -145,8 +145,11 @@ async def ensure(room: Room, rules: Rules) -> list[str]:
 async def end_all(room: Room) -> list[str]:
     """End all subscriptions, because presence is not wanted any more. Answers what could not be ended, for people: it
     ends by itself within the hour."""
-    troubles = [await _end(room, kept.record) for kept in (await room.store.subscriptions()).values()]
-    return [trouble for trouble in troubles if trouble]
+    records = [kept.record for kept in (await room.store.subscriptions()).values()]
+    ends = await asyncio.gather(*(_end(room, record) for record in records), return_exceptions=True)
+    if faults := [one for one in ends if isinstance(one, BaseException)]:
+        raise faults[0]  # storage failed, after all others were ended
+    return [one for one in ends if isinstance(one, str) and one]
 
 
 async def end(room: Room, account: str) -> str:
@@ -411,5 +414,7 @@ def _words(error: Exception) -> str:
             "registration > API permissions, add the delegated permission Presence.Read.All, grant admin consent, and "
             "sign in again."
         )
+    if isinstance(error, TimeoutError):
+        return "Microsoft did not answer in time."
     text = f"{str(error)[:1].upper()}{str(error)[1:]}".rstrip(".")
     return f"{text}. {getattr(error, 'action', '')}".strip()

@@ -77,21 +77,31 @@ class Writer:
         """Go on until nobody waits or the time is up. After a fault that is not of one user nothing more is sent; it
         is raised when all that was sent is answered and recorded."""
         pbx = await self._memory.pbx(self._room, self._rules, self._room.now())
-        await self._look()
+        self._memory.is_writing = True
+        try:
+            await self._look()
+            await self._write_all(pbx)
+        finally:
+            self._memory.is_writing = False
+        if self._fault is not None:
+            raise self._fault
+
+    async def _write_all(self, pbx: Pbx) -> None:
         looking = asyncio.create_task(self._keep_looking())
         try:
             while self._memory.waiting and self._fault is None and self._room.now() < self._until:
                 self._memory.pump = functools.partial(self._pump, pbx)
                 self._memory.pump()
-                while self._active:
-                    await asyncio.wait(self._active, return_when=asyncio.FIRST_COMPLETED)
-                await self._settled()
+                # Who comes while outcomes are stored begins at once: it is over when nothing of either is left.
+                while under_way := [*self._active, *self._storing()]:
+                    await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._memory.pump = None
             looking.cancel()
-            await asyncio.wait([looking, *self._active])
-        if self._fault is not None:
-            raise self._fault
+            await asyncio.wait([looking, *self._active, *self._storing()])
+
+    def _storing(self) -> list[asyncio.Task[None]]:
+        return [] if self._settling is None or self._settling.done() else [self._settling]
 
     async def _look(self) -> None:
         """Whether a run goes on, and whether what is on the shelf still counts. For many users it is filled at once."""
@@ -199,14 +209,8 @@ class Writer:
         self._settle_soon()
 
     def _settle_soon(self) -> None:
-        if self._settling is None or self._settling.done():
+        if not self._storing():
             self._settling = asyncio.create_task(self._settle_all())
-
-    async def _settled(self) -> None:
-        """Wait until everything is stored."""
-        if self._settling is not None:
-            await asyncio.wait([self._settling])
-        await self._settle_all()
 
     async def _settle_all(self) -> None:
         """Store outcomes, those together that came while others were stored, and while many wait those of a moment."""
@@ -258,7 +262,7 @@ async def _store(room: Room, outcomes: Sequence[Outcome]) -> None:
 
     def change(key: str, row: UserPresence | None) -> UserPresence | None:
         before, after = known[key]
-        if row is None:
+        if row is None or row.pbx_id != before.pbx_id:  # it was about another extension
             return None
         return msgspec.structs.replace(
             row,
@@ -287,16 +291,15 @@ class _Pace:
         self.share = 1.0
         """The part of the PBX's pace that is ours."""
         self._per_second = settings.pbx.max_writes_per_second
-        self._next = _moment(lease.note)
-        self._ahead = concurrent_writes(settings.pbx.max_writes_per_second)
-        """So many may wait for their slots at once."""
+        # Clocks differ, and one may have been set back: more than what is under way at once cannot be ahead of us.
+        most = room.now().timestamp() + concurrent_writes(self._per_second) / self._per_second
+        self._next = min(_moment(lease.note), most)
 
     async def turn(self) -> None:
         """Wait for the next slot; ``LeaseLost`` when somebody else may be writing by now."""
         interval = 1 / (self._per_second * self.share)
         now = self._room.now().timestamp()
-        most = now + interval * self._ahead  # clocks differ, and one may have been set back
-        slot = min(max(self._next, now), most)
+        slot = max(self._next, now)
         self._next = slot + interval
         self._lease.keep_note(str(self._next))
         if slot > now:

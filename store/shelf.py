@@ -47,6 +47,7 @@ class Shelf[T]:
     def put_all(self, found: Mapping[str, T], moment: int) -> None:
         """The same when there is nothing else: what is older and not among it is forgotten."""
         self._kept = {key: kept for key, kept in self._kept.items() if kept[0] > moment}
+        self._cleared = max(self._cleared, moment)  # with what was forgotten, whatever began to be read before it
         self.put(found, moment)
 
     def take(self, keys: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from local.azurite import Azurite
 from local.microsoft.presence_forgeries import TOKEN_FLAWS, Flaw, forged_item
 from pbx.presence import search_presence
-from presence import intake, listing, push
+from presence import intake, listing, push, recorder
 from presence.intake import LARGEST_BODY, receive
 from presence.messages import Answer, Update
 from presence.poll import carry_out
@@ -305,7 +305,7 @@ async def test_graph_is_asked_only_about_what_was_not_recorded_behind_the_answer
     monkeypatch.setattr(intake, "RECORD_SECONDS", 0.05)
     desk.teams(noor, "Busy")
     [message] = (await desk.post([desk.rich(record, noor, "Busy")], [desk.token()])).updates
-    assert message == Update(desk.room.id, look=(noor,))
+    assert message == Update(desk.room.id, look=(noor,), process=memory_of(desk.room).process)
     carried = asyncio.create_task(carry_out(desk.room, message))
     await asyncio.sleep(0.05)
     assert desk.asked() == []
@@ -314,9 +314,55 @@ async def test_graph_is_asked_only_about_what_was_not_recorded_behind_the_answer
     assert desk.asked() == ([] if works else [[noor]])
     await push.submit(desk.room, [noor])
     assert desk.shown()["1000"] == "away"
-    again = await carry_out(desk.room, message)
-    assert again == []
-    assert len(desk.asked()) == (1 if works else 2), "for another message it does not count any more"
+    asked = len(desk.asked())
+    assert await carry_out(desk.process(), message) == []
+    assert len(desk.asked()) == asked + 1, "another process cannot know"
+
+
+async def test_while_one_of_two_late_requests_is_open_nothing_is_sure_about_whom_both_are(
+    desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, turns = PresenceStore.change, [asyncio.Event(), asyncio.Event()]
+    asked = iter(turns)
+
+    async def slow(self: PresenceStore, *args: Any) -> Any:
+        turn = next(asked)
+        await turn.wait()
+        if turn is turns[1]:
+            monkeypatch.setattr(PresenceStore, "change", change)
+            raise StoreUnavailable("it is away")
+        return await change(self, *args)
+
+    monkeypatch.setattr(PresenceStore, "change", slow)
+    monkeypatch.setattr(intake, "RECORD_SECONDS", 0.05)
+    heard = memory_of(desk.room).heard
+    desk.teams(noor, "DoNotDisturb")
+    [message] = (await desk.post([desk.rich(record, noor, "Busy", "1")], [desk.token()])).updates
+    assert (await desk.post([desk.rich(record, noor, "DoNotDisturb", "2")], [desk.token()])).updates == ()
+    assert (message.look, heard.unsure) == ((noor,), {noor})
+    turns[0].set()
+    await asyncio.wait([next(iter(heard.late))])
+    assert (heard.unsure, heard.sure) == ({noor}, set())
+    turns[1].set()
+    assert await carry_out(desk.room, message) == []
+    assert desk.asked() == [[noor]]
+    assert desk.shown()["1000"] == "do_not_disturb"
+
+
+async def test_what_fails_at_once_is_asked_about_whatever_was_sure_before(
+    desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory_of(desk.room).heard.sure.add(noor)
+
+    async def fails(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(recorder, "record", fails)
+    desk.teams(noor, "Busy")
+    [message] = (await desk.post([desk.rich(record, noor, "Busy")], [desk.token()])).updates
+    assert message == Update(desk.room.id, look=(noor,))
+    assert await carry_out(desk.room, message) == []
+    assert desk.shown()["1000"] == "away"
 
 
 async def test_a_pbx_that_fails_leaves_it_to_a_message(desk: Desk, record: PresenceSubscription, noor: str) -> None:

@@ -10,6 +10,7 @@ from local.emulator import Fault
 from local.pbx.directory import Extension
 from presence.messages import Update
 from presence.poll import SWEEP, carry_out, look_again, poll
+from store.errors import StoreUnavailable
 from store.presence import Preference, UserPresence
 from tests.presence.desk import Desk
 
@@ -227,6 +228,38 @@ async def test_users_are_asked_about_650_at_a_time(desk: Desk) -> None:
     assert [len(ids) for ids in desk.asked()] == [650, 50]
 
 
+async def test_what_a_poll_recorded_without_knowing_it_is_written_by_the_next(desk: Desk) -> None:
+    [noor] = await desk.world.staff(1)
+    for _ in range(2):
+        await desk.poll()
+        desk.later(seconds=30)
+    await desk.hear(noor, "Busy")
+    desk.teams(noor, "Busy")
+    await desk.poll()
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_a_poll_that_storage_fails_in_the_middle_is_gone_on_with(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [noor] = await desk.world.staff(1)
+    desk.teams(noor, "Busy")
+
+    async def fails(*_: object) -> bool:
+        raise StoreUnavailable("it is away")
+
+    monkeypatch.setattr("presence.poll.is_due", fails)
+    monkeypatch.setattr("presence.poll.PUSH_SECONDS", 0.0)
+    with pytest.raises(StoreUnavailable):
+        await poll(desk.room)
+    monkeypatch.undo()
+    desk.later(seconds=10)
+    assert Update(desk.room.id) in await desk.poll(), "long before anything would be due"
+    assert desk.shown()["1000"] == "away"
+    desk.later(seconds=10)
+    assert await desk.poll() == []
+
+
 async def test_graph_that_fails_is_told_once_and_asked_again(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     [noor] = await desk.world.staff(1)
     desk.teams(noor, "Busy")
@@ -239,8 +272,10 @@ async def test_graph_that_fails_is_told_once_and_asked_again(desk: Desk, caplog:
     )
     desk.world.microsoft.faults.append(fault)
     for _ in range(3):
-        assert await desk.poll() == []
-        desk.later(minutes=11)
+        assert await desk.poll() == [Update(desk.room.id)], "who is pending is written all the same"
+        desk.later(seconds=50)
+        assert await desk.poll() == [], "a sweep that failed is not tried again at once"
+        desk.later(seconds=10)
     assert len([text for text in caplog.messages if "cannot be read from Microsoft Graph" in text]) == 1
     assert (await desk.room.store.clock()).clock.last_error
     [reason] = (await desk.room.health.load()).reasons

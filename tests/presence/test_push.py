@@ -403,6 +403,47 @@ async def test_a_fault_is_raised_for_the_queue_to_ask_again_where_it_cannot_be_n
     assert desk.shown()["1000"] == "away"
 
 
+async def test_who_comes_while_the_last_outcome_is_stored_is_stored_under_the_same_lease(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [noor, imre] = await desk.staff(2)
+    await desk.hear(noor, "Away")
+    await desk.hear(imre, "Away")
+    memory, store, second = memory_of(desk.room), writing._store, list[asyncio.Future[bool]]()
+    fences: list[int] = []
+
+    async def slow(*args: Any) -> None:
+        if not second:
+            second.append(submit(desk.room, [imre]))
+        await asyncio.sleep(0.1)
+        fences.append(memory.fence if memory.is_writing else 0)
+        await store(*args)
+
+    monkeypatch.setattr(writing, "_store", slow)
+    assert await submit(desk.room, [noor])
+    assert await second[0]
+    assert fences == [1, 1]
+    assert set(desk.shown().values()) == {"away"}
+
+
+async def test_what_was_written_to_another_extension_is_not_noted_of_the_present_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Away")
+
+    async def meanwhile(pbx: Pbx, extension_id: int, status: str) -> None:
+        await desk.room.store.change(
+            [noor], lambda _, row: None if row is None else msgspec.structs.replace(row, pbx_id=4711)
+        )
+        await write_presence(pbx, extension_id, status)
+
+    monkeypatch.setattr(writing, "write_presence", meanwhile)
+    await submit(desk.room, [noor])
+    row = await desk.record(noor)
+    assert (row.pbx_id, row.is_pending, row.written) == (4711, True, "")
+
+
 async def test_one_that_meets_a_fault_of_ours_does_not_stop_the_others(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -453,6 +494,9 @@ async def test_nothing_of_the_pbx_or_its_secret_is_kept_for_long(desk: Desk) -> 
     [noor] = await desk.staff(1)
     await desk.hear(noor, "Away")
     await submit(desk.room, [noor])
+    memory = memory_of(desk.room)
+    assert memory.drain is not None
+    await memory.drain
     rules = await memory_of(desk.room).rules(desk.room, desk.world.tell())
     first = await memory_of(desk.room).pbx(desk.room, rules, desk.world.tell())
     assert await memory_of(desk.room).pbx(desk.room, rules, desk.world.tell()) is first
