@@ -208,7 +208,10 @@ class Company:
         async def look() -> Any:
             return next((one for one in await self.subscriptions() if one["id"] != before["id"]), None)
 
-        return await until(look)
+        try:
+            return await until(look)
+        except TimeoutError:
+            raise AssertionError(f"there is none: {await self.status()}") from None
 
     async def posts(self, kind: str = "notification") -> list[Any]:
         """What Graph posted about presence."""
