@@ -13,6 +13,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import batched
 
 import msgspec
@@ -47,6 +48,9 @@ PAUSE_SECONDS = 0.25
 for it, as it may be new."""
 MESSAGE_PAUSE = datetime.timedelta(seconds=2)
 OBJECT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+READER = ThreadPoolExecutor(1, thread_name_prefix="presence")
+"""Decrypts. One thread does as much as many, as each holds the interpreter, and keeps answers waiting less."""
 
 UNREADABLE = "no notification of presence"
 
@@ -218,7 +222,8 @@ async def _believe(room: Room, memory: Memory, items: Sequence[Item], tokens: Se
     except Unknown:
         news.look += [item.object_id for item, _ in rich if item.object_id]
     else:
-        read = await asyncio.to_thread(_read_all, memory, rich, stamp(now))
+        loop = asyncio.get_running_loop()
+        read = await loop.run_in_executor(READER, _read_all, memory, rich, stamp(now))
         news.said += read.said
         news.look += read.look
         for why in read.refused:
