@@ -121,7 +121,8 @@ async def _received(room: Room, memory: Memory, body: bytes) -> Answer:
     refuse(memory, unread, UNREADABLE)
     if not items:
         return ACCEPTED
-    news = News()
+    memory.heard.turn += 1
+    news = News(at=stamp(now), turn=memory.heard.turn)
     work = asyncio.create_task(_work(room, memory, items, tokens, news))
     await asyncio.wait([work], timeout=RECORD_SECONDS)
     if not work.done():
@@ -147,7 +148,7 @@ async def _work(
         if not (await memory.rules(room, room.now())).are_on:
             return None
         await _believe(room, memory, items, tokens, news)
-        return await recorder.record(room, news.said) if news.said else None
+        return await recorder.record(room, news.said, news.turn) if news.said else None
     except StoreError as error:
         log.warning("Presence could not be recorded, Graph is asked instead: %s", error)
         news.look = news.proven
@@ -223,7 +224,7 @@ async def _believe(room: Room, memory: Memory, items: Sequence[Item], tokens: Se
         news.look += [item.object_id for item, _ in rich if item.object_id]
     else:
         loop = asyncio.get_running_loop()
-        read = await loop.run_in_executor(READER, _read_all, memory, rich, stamp(now))
+        read = await loop.run_in_executor(READER, _read_all, memory, rich, news.at)
         news.said += read.said
         news.look += read.look
         for why in read.refused:

@@ -30,10 +30,15 @@ LEASE_PAUSE = 1.0
 """Seconds until the lease is tried again that another process has."""
 
 
-def submit(room: Room, object_ids: Iterable[str], heard_at: Mapping[str, str] | None = None) -> asyncio.Future[bool]:
+def submit(
+    room: Room,
+    object_ids: Iterable[str],
+    heard_at: Mapping[str, str] | None = None,
+    turns: Mapping[str, int] | None = None,
+) -> asyncio.Future[bool]:
     """Have these users, the newest last, written out by this process, behind what it is doing. The answer says whether
     that was done; otherwise they stay pending, and a message has to be queued. ``heard_at``: when what is to be written
-    was heard, if not now."""
+    was heard, if not now; ``turns``: in which order within a millisecond."""
     memory = memory_of(room)
     wanted = dict.fromkeys(object_ids)
     done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -45,7 +50,8 @@ def submit(room: Room, object_ids: Iterable[str], heard_at: Mapping[str, str] | 
         memory.waiters.setdefault(object_id, []).append(waiter)
     now = stamp(room.now())
     for object_id in wanted:
-        memory.waiting.add(object_id, now if heard_at is None else heard_at[object_id])
+        moment = now if heard_at is None else heard_at[object_id]
+        memory.waiting.add(object_id, moment, 0 if turns is None else turns[object_id])
     if memory.pump is not None:
         memory.pump()
     if memory.drain is None or memory.drain.done():

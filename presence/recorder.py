@@ -16,12 +16,12 @@ LOOK = 650
 """Users in a message."""
 
 
-def record(room: Room, said: Sequence[Said]) -> asyncio.Future[asyncio.Future[bool]]:
+def record(room: Room, said: Sequence[Said], turn: int) -> asyncio.Future[asyncio.Future[bool]]:
     """Record this, which is something. The answer comes when it is stored, and tells when and whether the PBX has it,
     as ``submit`` does; ``StoreError`` when it cannot be stored."""
     memory = memory_of(room)
     stored: asyncio.Future[asyncio.Future[bool]] = asyncio.get_running_loop().create_future()
-    bisect.insort(memory.heard.unrecorded, (said, stored), key=lambda one: one[0][0].at)
+    bisect.insort(memory.heard.unrecorded, Unrecorded(turn, said, stored), key=lambda one: one.rank)
     if memory.heard.task is None or memory.heard.task.done():
         memory.heard.task = asyncio.create_task(_record_all(room, memory))
     return stored
@@ -31,24 +31,24 @@ async def _record_all(room: Room, memory: Memory) -> None:
     while memory.heard.unrecorded:
         batch = _newest(memory)
         try:
-            pending = await _record(room, [one for said, _ in batch for one in said])
+            pending = await _record(room, [said for one in batch for said in one.said])
         except Exception as error:  # noqa: BLE001 - who waits for it is told
-            _fail([stored for _, stored in batch], error)
+            _fail([one.stored for one in batch], error)
             continue
-        for said, stored in batch:
-            users = dict.fromkeys(one.object_id for one in said)
-            written = submit(room, [user for user in users if user in pending], pending)
-            if not stored.done():
-                stored.set_result(written)
+        for one in batch:
+            users = [said.object_id for said in one.said if said.object_id in pending]
+            written = submit(room, users, pending, dict.fromkeys(users, one.turn))
+            if not one.stored.done():
+                one.stored.set_result(written)
 
 
 def _newest(memory: Memory) -> list[Unrecorded]:
     """What came last of what waits, the oldest of it first: as much as goes to storage in one transaction, as it is
     written to the PBX meanwhile."""
     begin, users = len(memory.heard.unrecorded), 0
-    while begin and (not users or users + len(memory.heard.unrecorded[begin - 1][0]) <= TRANSACTION):
+    while begin and (not users or users + len(memory.heard.unrecorded[begin - 1].said) <= TRANSACTION):
         begin -= 1
-        users += len(memory.heard.unrecorded[begin][0])
+        users += len(memory.heard.unrecorded[begin].said)
     batch = memory.heard.unrecorded[begin:]
     del memory.heard.unrecorded[begin:]
     return batch

@@ -138,13 +138,26 @@ class Known(msgspec.Struct):
     at: datetime.datetime
 
 
-type Unrecorded = tuple[Sequence[Said], asyncio.Future[asyncio.Future[bool]]]
-"""What a notification said, and who waits for it to be stored."""
+class Unrecorded(msgspec.Struct, frozen=True):
+    """What a notification said, which is something, and who waits for it to be stored."""
+
+    turn: int
+    """As ``News.turn``."""
+    said: Sequence[Said]
+    stored: asyncio.Future[asyncio.Future[bool]]
+
+    @property
+    def rank(self) -> tuple[str, int]:
+        return self.said[0].at, self.turn
 
 
 class News(msgspec.Struct):
     """What is believed of a request."""
 
+    at: str
+    """When it came."""
+    turn: int
+    """Of those that came within a millisecond, the later one has a higher number."""
     proven: list[str] = []
     """Whom the subscription's secret came with."""
     said: list[Said] = []
@@ -160,6 +173,7 @@ class Heard:
     def __init__(self) -> None:
         self.unrecorded: list[Unrecorded] = []
         """The newest last."""
+        self.turn = 0
         self.task: asyncio.Task[None] | None = None
         """Records them."""
         self.late: dict[asyncio.Task[asyncio.Future[bool] | None], News] = {}
@@ -221,15 +235,17 @@ class Memory:
         self.reported_at: datetime.datetime | None = None
         self.counting: asyncio.Task[None] | None = None
         self._rules: tuple[Rules, datetime.datetime] | None = None
+        self._asking = asyncio.Lock()
         self._pbx: tuple[Pbx, Settings, datetime.datetime] | None = None
         self._opening = asyncio.Lock()
 
     async def rules(self, room: Room, now: datetime.datetime) -> Rules:
         """The rules, read at most every 15 s: two requests."""
-        if self._rules is None or not self._rules[1] <= now < self._rules[1] + FRESH:
-            settings = (await room.settings.load()).settings
-            self._rules = Rules(settings, await room.health.load()), now
-        return self._rules[0]
+        async with self._asking:  # everybody who comes meanwhile waits for the same answer
+            if self._rules is None or not self._rules[1] <= now < self._rules[1] + FRESH:
+                settings = (await room.settings.load()).settings
+                self._rules = Rules(settings, await room.health.load()), now
+            return self._rules[0]
 
     def forget_rules(self) -> None:
         """Have the rules read anew the next time."""

@@ -3,13 +3,15 @@
 import bisect
 from collections.abc import Container
 
+type Rank = tuple[str, int, int]
+
 
 class Waiting:
     """Users by object id, each with the moment that the newest was heard of him (RFC 3339, UTC)."""
 
     def __init__(self) -> None:
-        self._rank: dict[str, tuple[str, int]] = {}
-        self._order: list[tuple[str, int, str]] = []
+        self._rank: dict[str, Rank] = {}
+        self._order: list[tuple[Rank, str]] = []
         """The newest last, with entries that do not count any more."""
         self._count = 0
 
@@ -19,19 +21,20 @@ class Waiting:
     def __contains__(self, object_id: str) -> bool:
         return object_id in self._rank
 
-    def add(self, object_id: str, heard_at: str) -> None:
-        """Of who was heard at the same moment the last one added is the newest. Nobody gets older."""
+    def add(self, object_id: str, heard_at: str, turn: int = 0) -> None:
+        """``turn`` tells whose notification came later within a millisecond; of the same one the last user added is the
+        newest. Nobody gets older."""
         self._count += 1
-        rank = heard_at, self._count
-        if self._rank.get(object_id, ("", 0)) < rank:
+        rank = heard_at, turn, self._count
+        if self._rank.get(object_id, ("", 0, 0)) < rank:
             self._rank[object_id] = rank
-            bisect.insort(self._order, (*rank, object_id))
+            bisect.insort(self._order, (rank, object_id))
 
     def take_newest(self, but: Container[str] = ()) -> str | None:
         """Whose turn it is, who waits no more then; ``None`` when nobody waits but for these."""
         for place in reversed(range(len(self._order))):
-            moment, count, object_id = self._order[place]
-            if self._rank.get(object_id) != (moment, count):
+            rank, object_id = self._order[place]
+            if self._rank.get(object_id) != rank:
                 del self._order[place]
             elif object_id not in but:
                 del self._order[place], self._rank[object_id]

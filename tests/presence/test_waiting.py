@@ -9,13 +9,13 @@ users = st.sampled_from("abcde")
 moments = st.sampled_from(["", "2026-03-02T09:00:00.000+00:00", "2026-03-02T09:00:01.000+00:00"])
 
 
-@given(st.lists(st.tuples(users, moments), max_size=20), st.sets(users))
-def test_the_newest_is_first_and_nobody_is_twice(added: list[tuple[str, str]], busy: set[str]) -> None:
+@given(st.lists(st.tuples(users, moments, st.integers(0, 2)), max_size=20), st.sets(users))
+def test_the_newest_is_first_and_nobody_is_twice(added: list[tuple[str, str, int]], busy: set[str]) -> None:
     waiting = Waiting()
-    best: dict[str, tuple[str, int]] = {}
-    for number, (user, moment) in enumerate(added):
-        waiting.add(user, moment)
-        best[user] = max(best.get(user, ("", -1)), (moment, number))
+    best: dict[str, tuple[str, int, int]] = {}
+    for number, (user, moment, turn) in enumerate(added):
+        waiting.add(user, moment, turn)
+        best[user] = max(best.get(user, ("", 0, -1)), (moment, turn, number))
         assert len(waiting) == len(best)
         assert user in waiting
     order: list[str] = []
