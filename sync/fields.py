@@ -151,6 +151,8 @@ def _phone(text: str, notes: list[str]) -> str:
     first = next((part for part in parts if any(map(str.isdigit, part))), "")
     bare = LABEL.sub("", EXTENSION_MARK.sub("", _before_slash(first)).strip())
     number = DIALABLE.sub("", bare)
+    while (shorter := EXTENSION_MARK.sub("", number)) != number:  # what was left out may have stood behind one
+        number = shorter
     if line and (fault := _fault(bare, number)):
         notes.append(f"The mobile number {line} was left out: it {fault}.")
         return ""

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from graph.models import User
@@ -63,6 +63,8 @@ def test_whatever_entra_holds_the_pbx_takes(user: User) -> None:
 
 @settings(deadline=None, max_examples=200)
 @given(people())
+@example(person(mobile_phone="#0/"))
+@example(person(mobile_phone="1#2#3/"))
 def test_what_was_made_to_fit_once_is_not_touched_again(user: User) -> None:
     made = desired(user)
     again = desired(
