@@ -13,7 +13,6 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import batched
 
 import msgspec
@@ -21,6 +20,7 @@ import msgspec
 from presence import recorder
 from presence.hearing import Said, stamp
 from presence.messages import Answer, Update
+from presence.reader import LastFirst
 from presence.refusals import refuse, report_soon
 from presence.room import Memory, News, Room, memory_of
 from presence.sealed import Sealed, Unreadable, open_sealed
@@ -49,7 +49,7 @@ for it, as it may be new."""
 MESSAGE_PAUSE = datetime.timedelta(seconds=2)
 OBJECT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
-READER = ThreadPoolExecutor(1, thread_name_prefix="presence")
+READER = LastFirst("presence")
 """Decrypts. One thread does as much as many, as each holds the interpreter, and keeps answers waiting less."""
 
 UNREADABLE = "no notification of presence"
