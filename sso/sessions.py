@@ -10,7 +10,7 @@ import msgspec
 
 from sso.place import Place
 from sso.sealing import open_sealed, seal
-from store.sessions import AccountRecord, Basis, Role, SessionRecord, SessionStore
+from store.sessions import AccountRecord, Basis, Role, SessionRecord, SessionStore, session_id
 
 COOKIE = "__Host-bridge"
 """Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age ``MAX_AGE``."""
@@ -74,15 +74,16 @@ async def start_session(
     that of the account ``setup-key`` is the setup key."""
     store = SessionStore(place.tables, place.id)
     await store.sweep(now)
+    ends = now + datetime.timedelta(seconds=MAX_AGE)
     record = SessionRecord(
-        id=secrets.token_hex(16),
+        id=session_id(ends),
         name=name,
         account=account,
         role=role,
         basis="setup-key" if account == SETUP_KEY else basis,
         csrf=secrets.token_urlsafe(32),
         started_at=now.isoformat(timespec="seconds"),
-        ends_at=(now + datetime.timedelta(seconds=MAX_AGE)).isoformat(timespec="seconds"),
+        ends_at=ends.isoformat(timespec="seconds"),
     )
     ticket = _Ticket(record.id, _mark(place) if record.basis == "setup-key" else "")
     cookie = await seal(place, "session", ticket, now)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from store.errors import InvalidRecord
-from store.sessions import AccountRecord, AttemptStore, SessionRecord, SessionStore, UsedStates
+from store.sessions import SWEPT, AccountRecord, AttemptStore, SessionRecord, SessionStore, UsedStates, session_id
 from store.tables import Row, Tables
 
 NOW = datetime.datetime(2026, 3, 2, 9, 0, tzinfo=datetime.UTC)
@@ -60,11 +60,33 @@ async def test_ending_all_sessions_keeps_the_account(tables: Tables, connection:
 
 async def test_only_sessions_whose_time_is_over_are_swept(tables: Tables, connection: str) -> None:
     store = SessionStore(tables, connection)
-    await store.add(session("over", NOW))
-    await store.add(session("live", NOW + datetime.timedelta(seconds=1)))
+    over, live = (session_id(NOW + datetime.timedelta(milliseconds=after)) for after in (0, 1))
+    await store.save_account(ACCOUNT)
+    await store.save_account(ACCOUNT, "b2")
+    await store.add(session(over, NOW))
+    await store.add(session(live, NOW + datetime.timedelta(milliseconds=1)))
     await store.sweep(NOW)
-    assert (await store.load("over"))[0] is None
-    assert (await store.load("live"))[0] is not None
+    assert await store.load(over) == (None, ACCOUNT)
+    assert (await store.load(live))[0] is not None
+    assert await store.further_accounts() == [ACCOUNT]
+
+
+async def test_a_sweep_does_not_read_those_who_are_signed_in(tables: Tables, connection: str) -> None:
+    store = SessionStore(tables, connection)
+    for number in range(50):
+        await store.add(session(session_id(NOW + datetime.timedelta(hours=number - 29))))
+    before = tables.traffic.requests
+    await store.sweep(NOW)
+    assert tables.traffic.requests == before + 1 + SWEPT, "one read, and as many deletions as one who signs in makes"
+    await store.sweep(NOW)
+    await store.sweep(NOW)
+    rows = [row async for row in tables.query("sessions", connection)]
+    assert len(rows) == 20
+
+
+def test_the_id_of_a_session_is_a_secret_of_its_own() -> None:
+    assert len({session_id(NOW) for _ in range(100)}) == 100
+    assert session_id(NOW) < session_id(NOW + datetime.timedelta(milliseconds=1))
 
 
 async def test_of_two_who_change_the_account_one_wins(tables: Tables, connection: str) -> None:
