@@ -309,10 +309,10 @@ def _room(connection_id: str = "default") -> Room:
 
         return await subscribers_of(connection)
 
-    async def delegated_token(account: str, scopes: Sequence[str]) -> str:
+    async def delegated_token(account: str, scopes: Sequence[str], *, fresh: bool = False) -> str:
         from console.rooms import delegated_token
 
-        return await delegated_token(connection, account, scopes, bridge.now())
+        return await delegated_token(connection, account, scopes, bridge.now(), fresh=fresh)
 
     return room_of(connection, bridge.now, subscribers, delegated_token)
 

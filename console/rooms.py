@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Callable, Sequence
 
 from presence.room import Room, Subscriber, room_of
-from sso.account import access_token, further_accounts, read_account
+from sso.account import Account, access_token, further_accounts, read_account
 from sso.place import Place
 from store.sessions import AUTHORIZATION
 from sync.connection import Connection
@@ -28,25 +28,26 @@ def presence_room(connection: Connection, now: Callable[[], datetime.datetime]) 
     async def subscribers() -> list[Subscriber]:
         return await subscribers_of(connection)
 
-    async def token(account: str, scopes: Sequence[str]) -> str:
-        return await delegated_token(connection, account, scopes, now())
+    async def token(account: str, scopes: Sequence[str], *, fresh: bool = False) -> str:
+        return await delegated_token(connection, account, scopes, now(), fresh=fresh)
 
     return room_of(connection, now, subscribers, token)
 
 
-async def delegated_token(connection: Connection, account: str, scopes: Sequence[str], now: datetime.datetime) -> str:
-    """An access token for Graph in the name of an account; raises what ``sso.account.access_token`` raises."""
-    return await access_token(place_of(connection), scopes, now, account)
+async def delegated_token(
+    connection: Connection, account: str, scopes: Sequence[str], now: datetime.datetime, *, fresh: bool = False
+) -> str:
+    """An access token for Graph in the name of an account, by the rules of ``sso.account.access_token``."""
+    return await access_token(place_of(connection), scopes, now, account, fresh=fresh)
 
 
 async def subscribers_of(connection: Connection) -> list[Subscriber]:
     """The accounts in whose name presence may be subscribed to."""
     place = place_of(connection)
     first = await read_account(place)
-    found = [Subscriber(AUTHORIZATION)]
-    if first is not None:
-        found = [Subscriber(AUTHORIZATION, first.object_id, first.signed_in_at)]
-    return [
-        *found,
-        *(Subscriber(one.object_id, one.object_id, one.signed_in_at) for one in await further_accounts(place)),
-    ]
+    found = [Subscriber(AUTHORIZATION) if first is None else _subscriber(first)]
+    return [*found, *(_subscriber(one) for one in await further_accounts(place))]
+
+
+def _subscriber(account: Account) -> Subscriber:
+    return Subscriber(account.key, account.object_id, account.signed_in_at, account.tenant_id)

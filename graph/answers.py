@@ -63,6 +63,15 @@ def typed(status: int, headers: Mapping[str, str], body: bytes) -> GraphError:
     return BadRequest(f"Graph refuses the request ({words}): {detail.message}"[:500])
 
 
+def typed_naming(status: int, headers: Mapping[str, str], body: bytes) -> GraphError:
+    """As ``typed``, for a request that names objects in its body: each service has its own words for one that does not
+    exist, so a 404 in any of them is ``NotFound``. One without Graph's words is some gateway's still."""
+    code = detail_of(body).code
+    if status == 404 and code:
+        return NotFound(f"something that the request names does not exist ({code} {status})")
+    return typed(status, headers, body)
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The ``Retry-After`` header in seconds: a number or a date (RFC 9110); ``None`` without one that makes sense."""
     wish = str(headers.get("Retry-After", "")).strip()

@@ -40,7 +40,7 @@ from graph.models import (
     User,
     UserPage,
 )
-from graph.subscriptions import NewSubscription, Refusal, refused, renewal
+from graph.subscriptions import NewSubscription, Refusal, missing, refused, renewal
 
 if TYPE_CHECKING:
     import httpx
@@ -235,8 +235,9 @@ class Graph:
     async def subscribe(self, new: NewSubscription) -> Subscription:
         """Have changes announced. Graph calls both addresses before it answers, so they have to be served meanwhile.
 
-        ``SubscriptionExists``, ``HandshakeFailed`` or ``QuotaReached`` when Graph makes none. ``Unavailable``: it may
-        have made it; nothing is sent twice, look at ``subscriptions`` before the next attempt.
+        ``SubscriptionExists``, ``HandshakeFailed`` or ``QuotaReached`` when Graph makes none, ``NotFound`` when the
+        resource names somebody who does not exist. ``Unavailable``: it may have made it; nothing is sent twice, look at
+        ``subscriptions`` before the next attempt.
         """
         from kiota_abstractions.method import Method
 
@@ -248,10 +249,11 @@ class Graph:
         from kiota_abstractions.method import Method
 
         builder = self._open().subscriptions.by_subscription_id(subscription_id)
-        return await self._decode(_body_request(builder, Method.PATCH, renewal(expires)), Subscription)
+        return await self._decode(_body_request(builder, Method.PATCH, renewal(expires)), Subscription, missing)
 
     async def subscriptions(self) -> list[Subscription]:
-        """All subscriptions of this application in this tenant."""
+        """All subscriptions of this application in this tenant; in the name of a person those of the person, and of
+        everybody where the person may read them."""
         builder = self._open().subscriptions
         info = builder.to_get_request_information()
         found: list[Subscription] = []
@@ -266,7 +268,7 @@ class Graph:
         """End a subscription; one that is gone already is a success."""
         builder = self._open().subscriptions.by_subscription_id(subscription_id)
         try:
-            await self._carry_out(builder.to_delete_request_information())
+            await self._carry_out(builder.to_delete_request_information(), refusal=missing)
         except NotFound:
             return
 
@@ -293,10 +295,10 @@ class Graph:
             raise BadRequest("a link of Graph's answer leads to another host; it was not followed")
         return link
 
-    async def _decode[T](self, info: "RequestInformation", kind: type[T]) -> T:
+    async def _decode[T](self, info: "RequestInformation", kind: type[T], refusal: Refusal = typed) -> T:
         async for attempt in _attempts(_passes_soon):
             with attempt:
-                return decoded(await self._send(info), kind)
+                return decoded(await self._send(info, refusal), kind)
         raise AssertionError("unreachable: the last attempt raises")
 
     async def _carry_out(

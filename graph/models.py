@@ -78,6 +78,9 @@ class Subscription(msgspec.Struct, frozen=True, rename="camel"):
     """A subscription as Graph shows it. The client state comes back in the answer to its creation only."""
 
     id: str
+    application_id: str | None = None
+    creator_id: str | None = None
+    """Object id of the person in whose name it was made, or of the application's service principal."""
     resource: str = ""
     change_type: str = ""
     notification_url: str = ""

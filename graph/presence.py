@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from graph.answers import typed_naming
 from graph.client import Graph
 from graph.credentials import Application, ApplicationCredential
-from graph.errors import NotFound
+from graph.errors import NotFound, Unavailable
 from graph.subscriptions import NewSubscription
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 IDS_A_CALL = 650
 """Of getPresencesByUserId, and of a subscription."""
+STRANGERS = 16
+"""So many users in a row that do not exist, and not one that does, are no users that went: something else is wrong."""
 TOKEN_SECONDS = 300
 """A delegated token is used at once; whoever gave it keeps its end."""
 
@@ -31,7 +34,7 @@ class Presence(msgspec.Struct, frozen=True, rename="camel"):
     id: str
     availability: str | None = None
     activity: str | None = None
-    sequence_number: str | None = None
+    sequence_number: str | int | None = None
 
 
 class _Presences(msgspec.Struct, frozen=True):
@@ -74,7 +77,8 @@ def presence_resource(object_ids: Sequence[str]) -> str:
 
 
 async def get_presences(graph: Graph, object_ids: Iterable[str]) -> list[Presence]:
-    """The presence of these users, as far as they exist; one request for each 650."""
+    """The presence of these users, as far as they exist; one request for each 650, and some more to find out who does
+    not exist."""
     found: list[Presence] = []
     for some in batched(dict.fromkeys(object_ids), IDS_A_CALL, strict=False):
         found += await _presences(graph, some)
@@ -82,6 +86,25 @@ async def get_presences(graph: Graph, object_ids: Iterable[str]) -> list[Presenc
 
 
 async def _presences(graph: Graph, object_ids: Sequence[str]) -> list[Presence]:
+    """As one user that does not exist may fail all the others, it is halved until that one is alone."""
+    found: list[Presence] = []
+    strangers, waiting = 0, [object_ids]
+    while waiting:
+        some = waiting.pop()
+        try:
+            found += await _asked(graph, some)
+        except NotFound:
+            if len(some) > 1:
+                middle = len(some) // 2
+                waiting += [some[middle:], some[:middle]]
+                continue
+            strangers += 1
+            if strangers == STRANGERS and not found:
+                raise Unavailable("Graph knows none of the users whose presence it was asked for") from None
+    return found
+
+
+async def _asked(graph: Graph, object_ids: Sequence[str]) -> list[Presence]:
     from kiota_abstractions.method import Method
     from kiota_abstractions.request_information import RequestInformation
 
@@ -89,11 +112,4 @@ async def _presences(graph: Graph, object_ids: Sequence[str]) -> list[Presence]:
     info = RequestInformation(Method.POST, builder.url_template, builder.path_parameters)
     info.headers.try_add("Accept", "application/json")
     info.set_stream_content(msgspec.json.encode({"ids": object_ids}), "application/json")
-    try:
-        return (await graph._decode(info, _Presences)).value  # noqa: SLF001 - of the same gateway
-    except NotFound:
-        if len(object_ids) == 1:
-            return []
-        # One user that does not exist may fail all the others.
-        middle = len(object_ids) // 2
-        return [*await _presences(graph, object_ids[:middle]), *await _presences(graph, object_ids[middle:])]
+    return (await graph._decode(info, _Presences, typed_naming)).value  # noqa: SLF001 - of the same gateway

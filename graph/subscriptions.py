@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from graph.answers import detail_of, typed
-from graph.errors import ConsentMissing, GraphError, HandshakeFailed, QuotaReached, SubscriptionExists
+from graph.answers import detail_of, typed, typed_naming
+from graph.errors import ConsentMissing, GraphError, HandshakeFailed, NotFound, QuotaReached, SubscriptionExists
 
 type Refusal = Callable[[int, Mapping[str, str], bytes], GraphError]
 
@@ -64,4 +64,12 @@ def refused(status: int, headers: Mapping[str, str], body: bytes) -> GraphError:
         return QuotaReached(f"Graph allows no more subscriptions: {detail.message}"[:300])
     if status == 403:
         return ConsentMissing("the application lacks the permission to be told about changes", GROUPS_TOO)
+    return typed_naming(status, headers, body)
+
+
+def missing(status: int, headers: Mapping[str, str], body: bytes) -> GraphError:
+    """The typed error of a call about one subscription. 404 and 410 say that it is gone, whatever the words: each
+    service behind Graph has its own. Where a gateway said so instead, making it anew finds the one that is there."""
+    if status in {404, 410}:
+        return NotFound(f"there is no such subscription any more ({detail_of(body).code or 'HTTP'} {status})")
     return typed(status, headers, body)

@@ -7,8 +7,10 @@ import asyncio
 from collections.abc import Mapping
 from itertools import chain
 
+import msgspec
+
 from pbx.client import Pbx
-from pbx.models import Page, Row
+from pbx.models import Page, Row, Rows
 
 FEW = 8
 """Up to so many extensions are searched for one by one; for more, all extensions are listed."""
@@ -20,13 +22,15 @@ class Shown(Row, frozen=True):
     """What an extension shows. Rows of a list or a search have both members; an extension in full lacks the second."""
 
     number: str
-    presence_status: str = ""
+    presence_status: str | None = None
+    """Not documented as always there."""
     custom_presence_status: str | None = None
     """The name of a custom presence, which no documented request sets."""
 
     @property
     def status(self) -> str:
-        return MISSPELT.get(self.presence_status, self.presence_status)
+        """Empty when the PBX does not say it."""
+        return MISSPELT.get(self.presence_status or "", self.presence_status or "")
 
 
 async def read_presence(pbx: Pbx, extensions: Mapping[int, str]) -> dict[int, Shown]:
@@ -42,6 +46,13 @@ async def search_presence(pbx: Pbx, extensions: Mapping[int, str]) -> dict[int, 
     pages = (pbx.listed("extension/search", {"search_value": one}, Page[Shown]) for one in extensions.values())
     rows = chain.from_iterable(await asyncio.gather(*pages))
     return {row.id: row for row in rows if extensions.get(row.id) == row.number}
+
+
+async def read_in_full(pbx: Pbx, row: Shown) -> Shown:
+    """What an extension shows whose row of a list does not say it; as it is when nothing else says it either."""
+    found = await pbx.queried("extension/query", [row.id], Rows[Shown])
+    full = next((one for one in found if one.number == row.number and one.presence_status), row)
+    return msgspec.structs.replace(row, presence_status=full.presence_status)
 
 
 async def list_presence(pbx: Pbx) -> dict[int, Shown]:

@@ -35,14 +35,23 @@ def stamp(moment: datetime.datetime) -> str:
     return moment.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
 
 
+def as_text(sequence: str | int | None) -> str:
+    """A sequence number as the records have it: Graph writes it as a text, or as a number as in its other
+    notifications."""
+    return "" if sequence is None else str(sequence)
+
+
 def hear(row: UserPresence, said: Said) -> UserPresence:
     """The record after something was said; the same one when it is old or says nothing new."""
     if is_old(row, said):
         return row
-    sequence = said.sequence or row.sequence
     if said.teams == row.teams:
         is_announced = said.source == "notification" and row.source == "poll"
-        return msgspec.structs.replace(row, sequence=sequence, source="notification" if is_announced else row.source)
+        source: Source = "notification" if is_announced else row.source
+        return msgspec.structs.replace(row, sequence=said.sequence or row.sequence, source=source)
+    # An announced state without a number must not go by that of the one before: a read that was asked for earlier would
+    # be newer.
+    sequence = said.sequence or ("" if said.source == "notification" else row.sequence)
     # While something is pending it may be written at any moment, and how that ended may never be recorded.
     earlier = [*(one for one in row.earlier if one != row.teams), row.teams] if row.is_pending else row.earlier
     return msgspec.structs.replace(
@@ -50,10 +59,11 @@ def hear(row: UserPresence, said: Said) -> UserPresence:
         teams=said.teams,
         earlier=earlier[-KEPT_EARLIER:],
         sequence=sequence,
-        heard_at=max(said.at, row.heard_at),
+        heard_at=said.at if _is_ahead(row, said) else max(said.at, row.heard_at),
         source=said.source,
         changes=min(row.changes + 1, KEPT_CHANGES),
         is_pending=True,
+        is_recheck=False,
     )
 
 
@@ -62,15 +72,17 @@ def is_old(row: UserPresence, said: Said) -> bool:
     if not row.heard_at:
         return False
     if said.sequence and row.sequence:
-        is_earlier = rank(said.sequence) < rank(row.sequence)
-        return is_earlier and not _has_settled(row, said)
-    return said.at < row.heard_at
+        return is_before(said.sequence, row.sequence) and not _has_settled(row, said)
+    return said.at < row.heard_at and not _is_ahead(row, said)
 
 
-def rank(sequence: str) -> tuple[int, str]:
-    """Sorts sequence numbers as Graph does, and those of different lengths as numbers."""
-    digits = sequence.lstrip("0")
-    return (len(digits), digits) if sequence.isascii() and sequence.isdecimal() else (0, sequence)
+def is_before(one: str, other: str) -> bool:
+    """Whether a sequence number is lower than another one: as texts, as Graph sorts them, and two numbers of different
+    lengths as numbers."""
+    if all(text.isascii() and text.isdecimal() for text in (one, other)):
+        digits, others = one.lstrip("0"), other.lstrip("0")
+        return (len(digits), digits) < (len(others), others)
+    return one < other
 
 
 def announced(records: Iterable[PresenceSubscription], now: datetime.datetime) -> set[str]:
@@ -90,6 +102,12 @@ def lost_by(
         for row in users
         if record.covers(stamp(now)) and row.is_followed and row.source == "poll" and begin < row.heard_at < end
     ]
+
+
+def _is_ahead(row: UserPresence, said: Said) -> bool:
+    """Whether the record's moment is of a clock that was wrong: nothing takes so long to be recorded."""
+    heard_at, at = (datetime.datetime.fromisoformat(moment) for moment in (row.heard_at or said.at, said.at))
+    return heard_at - at > SETTLED
 
 
 def _has_settled(row: UserPresence, said: Said) -> bool:

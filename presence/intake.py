@@ -14,11 +14,13 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import batched
+from typing import Annotated
 
 import msgspec
 
 from presence import recorder
-from presence.hearing import Said, stamp
+from presence.doubt import doubt
+from presence.hearing import Said, as_text, stamp
 from presence.messages import Answer, Update
 from presence.reader import LastFirst
 from presence.refusals import refuse, report_soon
@@ -37,15 +39,23 @@ LONGEST_TOKEN = 2048
 UNFIT = re.compile(r"[<>\x00-\x1f\x7f]")
 LARGEST_BODY = 1_000_000
 """Bytes; 650 users with everything that belongs to them take less."""
+MOST_ITEMS = 2_500
+"""A notification takes 400 bytes at least: more of them are made up, to keep us busy."""
 RECORD_SECONDS = 0.5
 """So long proving and recording may take."""
 ANSWER_SECONDS = 0.6
 """So long after the beginning the answer is given, whether the PBX was written to or not."""
 FRESH = datetime.timedelta(seconds=15)
 """So long the records of subscriptions are used as they were read."""
+LATE_BYTES = 32_000_000
+"""So much may be worked on behind answers: the presence of 20,000 users."""
+REPEATS = 20_000
+"""So many states without a number are known again."""
 PAUSE_SECONDS = 0.25
 """Unknown subscriptions make us read the records again at most so often, however many are made up; who names one waits
 for it, as it may be new."""
+LOOK = 650
+"""Users in a message."""
 MESSAGE_PAUSE = datetime.timedelta(seconds=2)
 OBJECT_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
@@ -63,7 +73,7 @@ class Item(msgspec.Struct, frozen=True, rename="camel"):
     subscription_id: str
     client_state: str | None = None
     tenant_id: str | None = None
-    resource: str = ""
+    resource: str | None = None
     resource_data: msgspec.Raw = msgspec.Raw()
     encrypted_content: Sealed | None = None
     lifecycle_event: str | None = None
@@ -74,12 +84,12 @@ class Item(msgspec.Struct, frozen=True, rename="camel"):
         try:
             found = msgspec.json.decode(self.resource_data, type=_ResourceData).id
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            found = ""
-        return _object_id(found) or _object_id(self.resource)
+            found = None
+        return _object_id(found or "") or _object_id(self.resource or "")
 
 
 class _ResourceData(msgspec.Struct, frozen=True):
-    id: str = ""
+    id: str | None = None
 
 
 class _Content(msgspec.Struct, frozen=True, rename="camel"):
@@ -87,19 +97,20 @@ class _Content(msgspec.Struct, frozen=True, rename="camel"):
 
     id: str
     availability: str
-    activity: str = ""
-    sequence_number: str | None = None
+    activity: str | None = None
+    sequence_number: str | int | None = None
 
 
 class _Post(msgspec.Struct, frozen=True, rename="camel"):
-    value: list[msgspec.Raw]
+    value: Annotated[list[msgspec.Raw], msgspec.Meta(max_length=MOST_ITEMS)]
     validation_tokens: list[str] | None = None
 
 
 class _Read(msgspec.Struct):
     """What was in sealed notifications."""
 
-    said: list[Said] = []
+    said: list[tuple[Said, str]] = []
+    """With what tells one notification from all others."""
     look: list[str] = []
     """Whose could not be opened now."""
     refused: list[str] = []
@@ -121,16 +132,19 @@ async def _received(room: Room, memory: Memory, body: bytes) -> Answer:
     refuse(memory, unread, UNREADABLE)
     if not items:
         return ACCEPTED
+    if sum(memory.heard.late.values()) + len(body) > LATE_BYTES:
+        memory.heard.is_lost = True  # Graph is asked about everybody when the others have ended
+        return ACCEPTED
     memory.heard.turn += 1
     news = News(at=stamp(now), turn=memory.heard.turn)
     work = asyncio.create_task(_work(room, memory, items, tokens, news))
     await asyncio.wait([work], timeout=RECORD_SECONDS)
     if not work.done():
-        memory.heard.late[work] = news
+        # Storage is slow, or very much comes at once: no message then, for which the answer would have to wait.
+        memory.heard.late[work] = len(body)
         work.add_done_callback(memory.heard.late.pop)
-        memory.heard.unsure.update(news.proven)
-        memory.heard.sure.difference_update(news.proven)
-        return Answer(202, updates=_late(room, memory, now))
+        doubt(room)
+        return ACCEPTED
     updates = _looks(room, news.look)
     if news.ended:
         updates += (Update(room.id, subscriptions=True),)
@@ -144,37 +158,39 @@ async def _work(
     room: Room, memory: Memory, items: Sequence[Item], tokens: Sequence[str], news: News
 ) -> asyncio.Future[bool] | None:
     """Prove and record. It is not broken off when Graph's patience ends: it goes on behind the answer then."""
+    written = None
     try:
-        if not (await memory.rules(room, room.now())).are_on:
-            return None
-        await _believe(room, memory, items, tokens, news)
-        return await recorder.record(room, news.said, news.turn) if news.said else None
+        if (await memory.rules(room, room.now())).are_on:
+            await _believe(room, memory, items, tokens, news)
+            written = await recorder.record(room, news.said, news.turn) if news.said else None
+            _recovered(memory)
     except StoreError as error:
-        log.warning("Presence could not be recorded, Graph is asked instead: %s", error)
-        news.look = news.proven
+        news.look = news.proven or _known(memory, items)
+        _failed(memory, error)
     except Exception:
         log.exception("Presence could not be recorded, Graph is asked instead")
         news.look = news.proven
-    finally:
-        task = asyncio.current_task()
-        if task in memory.heard.late:  # too late for a message of its own
-            _account(memory, news, [other for late, other in memory.heard.late.items() if late is not task])
-    return None
+    if news.look and asyncio.current_task() in memory.heard.late:  # too late for a message
+        memory.heard.is_lost = True
+    return written
 
 
-def _account(memory: Memory, news: News, others: Sequence[News]) -> None:
-    """A late request has ended, and others have not: of users whom those are about, too, nothing is sure yet."""
-    open_still = {user for other in others for user in other.proven}
-    ended = {user for user in news.proven if user not in open_still}
-    heard, failed = memory.heard, set(news.look)
-    heard.unsure = (heard.unsure - ended) | failed
-    heard.sure = (heard.sure | ended) - failed
+def _known(memory: Memory, items: Sequence[Item]) -> list[str]:
+    """Whom notifications are about that come from subscriptions as they were known before storage failed."""
+    return [item.object_id for item in items if item.object_id and _record_of(memory, item) is not None]
 
 
-def _late(room: Room, memory: Memory, now: datetime.datetime) -> tuple[Update, ...]:
-    """Have Graph asked about those who may not be recorded, in case that this process ends before they are. Under load
-    one message is for many requests."""
-    return recorder.unsure_of(room) if memory.heard.unsure and _may_queue(memory, now) else ()
+def _failed(memory: Memory, error: StoreError) -> None:
+    """Tell it once, until it works again: whoever sends us anything could fill the log."""
+    if not memory.heard.is_failing:
+        log.warning("Presence cannot be recorded, Graph is asked instead: %s", error)
+    memory.heard.is_failing = True
+
+
+def _recovered(memory: Memory) -> None:
+    if memory.heard.is_failing:
+        log.info("Presence is recorded again")
+    memory.heard.is_failing = False
 
 
 def handshake(token: str) -> Answer:
@@ -225,7 +241,7 @@ async def _believe(room: Room, memory: Memory, items: Sequence[Item], tokens: Se
     else:
         loop = asyncio.get_running_loop()
         read = await loop.run_in_executor(READER, _read_all, memory, rich, news.at)
-        news.said += read.said
+        news.said += [one for one, mark in read.said if one.sequence or _is_new(memory, mark)]
         news.look += read.look
         for why in read.refused:
             refuse(memory, 1, why)
@@ -250,12 +266,12 @@ def _read_all(memory: Memory, rich: Sequence[tuple[Item, PresenceSubscription]],
     read = _Read()
     for item, record in rich:
         try:
-            read.said.append(_said(memory, item, record, moment))
-        except Unknown:
+            read.said.append((_said(memory, item, record, moment), _mark_of(item)))
+        except (Unknown, msgspec.DecodeError, UnicodeDecodeError):  # Graph's, and we cannot read it
             if item.object_id:
                 read.look.append(item.object_id)
-        except (Unreadable, msgspec.DecodeError, UnicodeDecodeError) as error:
-            read.refused.append(str(error) if isinstance(error, Unreadable) else UNREADABLE)
+        except Unreadable as error:
+            read.refused.append(str(error))
     return read
 
 
@@ -269,8 +285,24 @@ def _said(memory: Memory, item: Item, record: PresenceSubscription, moment: str)
     object_id = _object_id(content.id)
     if not object_id or object_id != item.object_id:
         raise Unreadable("it is about somebody else than it says outside")
-    teams = Teams(content.availability, content.activity)
-    return Said(object_id=object_id, teams=teams, sequence=content.sequence_number or "", at=moment)
+    teams = Teams(content.availability, content.activity or "")
+    return Said(object_id=object_id, teams=teams, sequence=as_text(content.sequence_number), at=moment)
+
+
+def _mark_of(item: Item) -> str:
+    """The same in a notification that is sent again, and in no other: its key is encrypted with random padding."""
+    sealed = item.encrypted_content
+    return "" if sealed is None else f"{sealed.data_key[:64]}{sealed.data_signature}"
+
+
+def _is_new(memory: Memory, mark: str) -> bool:
+    """Whether this was not read before. A state without a number would count as the newest again."""
+    known = memory.heard.unnumbered
+    is_new = mark not in known
+    known[mark] = None
+    if len(known) > REPEATS:
+        del known[next(iter(known))]
+    return is_new
 
 
 async def _is_done(written: asyncio.Future[bool], deadline: float) -> bool:
@@ -292,12 +324,18 @@ async def _refresh(room: Room, memory: Memory, items: Sequence[Item], now: datet
         return
     asked = time.monotonic()
     async with memory.reading:
+        if memory.read_at > asked and memory.heard.fault is not None:
+            raise memory.heard.fault
         if is_fresh() and (is_known() or memory.read_at > asked):
             return  # another request did it meanwhile
         if is_fresh():
             await asyncio.sleep(memory.read_at + PAUSE_SECONDS - time.monotonic())
-        memory.read_at = time.monotonic()
-        records = [kept.record for kept in (await room.store.subscriptions()).values()]
+        memory.read_at, memory.heard.fault = time.monotonic(), None
+        try:
+            records = [kept.record for kept in (await room.store.subscriptions()).values()]
+        except StoreError as error:
+            memory.heard.fault = error
+            raise
         memory.records = {record.id: record for record in records if record.id}
         memory.asked = [record for record in records if record.state == "asked"]
         memory.records_at = now
@@ -335,7 +373,7 @@ def _certificates(record: PresenceSubscription) -> list[str]:
 
 def _looks(room: Room, object_ids: Iterable[str]) -> tuple[Update, ...]:
     distinct = list(dict.fromkeys(object_ids))
-    return tuple(Update(room.id, look=some) for some in batched(distinct, recorder.LOOK, strict=False))
+    return tuple(Update(room.id, look=some) for some in batched(distinct, LOOK, strict=False))
 
 
 def _may_queue(memory: Memory, now: datetime.datetime) -> bool:

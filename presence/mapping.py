@@ -30,6 +30,7 @@ class Current(msgspec.Struct, frozen=True):
     """What the extension shows now."""
 
     status: str
+    """Empty when the PBX does not say it, which is nobody's choice."""
     custom: str = ""
     """The name of a custom presence, which can be read and not set."""
 
@@ -93,7 +94,7 @@ def decide(row: UserPresence, table: Map, current: Current, respect_manual: bool
     is_over = bool(row.left) and row.left != target_of(row.teams, table) and current.status == row.seen
     sent = {row.sent, *(target_of(teams, table) for teams in row.earlier)}
     is_sent = bool(current.status) and current.status in sent
-    known = current.status if is_over or is_sent else row.written or INITIAL
+    known = current.status if is_over or is_sent or not current.status else row.written or INITIAL
     return wanted(row.teams, table, current, known, respect_manual)
 
 

@@ -9,8 +9,6 @@ class Update(msgspec.Struct, frozen=True, omit_defaults=True):
     connection: str
     look: tuple[str, ...] = ()
     """Object ids of users to ask Graph about first: at most 650, which is half of what a message holds."""
-    process: str = ""
-    """Who was not sure whether they are recorded, and may be by now."""
     subscriptions: bool = False
     """Something about the subscriptions is to be put right first."""
 

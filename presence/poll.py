@@ -8,24 +8,25 @@ import contextlib
 import datetime
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
 from graph.client import Graph
-from graph.errors import ConsentMissing, GraphError, NotFound, Retry
+from graph.errors import ConsentMissing, GraphError, NotFound, Retry, Stop
 from graph.presence import get_presences
 from pbx.errors import PbxError
 from pbx.presence import list_presence
 from presence.attention import UNREAD, UNWRITTEN, tell_reason
-from presence.hearing import Said, announced, hear, lost_by, stamp
+from presence.doubt import split
+from presence.hearing import Said, announced, as_text, hear, lost_by, stamp
 from presence.mapping import effective_map, follows, target_of
 from presence.messages import Update
-from presence.push import push_pending, submit
-from presence.recorder import unsure_of
+from presence.push import PENDING_SECONDS, push_pending, submit
 from presence.refusals import count
 from presence.room import Known, Room, Rules, memory_of
-from presence.subscriptions import end_all, ensure, is_due
+from presence.subscriptions import end_all, ensure, is_due, wake
+from presence.writing import LOOK_SECONDS
 from store.document import Presence
 from store.errors import Changed, SecretMissing, StoreError
 from store.links import Link
@@ -36,19 +37,27 @@ log = logging.getLogger("presence")
 SWEEP = datetime.timedelta(minutes=10)
 SWEPT_AGAIN = datetime.timedelta(minutes=1)
 """After one that failed."""
+AHEAD = datetime.timedelta(minutes=10)
+"""What was noted for a later moment than this was noted by a clock that is wrong."""
 EARLY = datetime.timedelta(seconds=2)
 """A timer is never quite on time."""
 PATIENCE = datetime.timedelta(minutes=10)
 """A fault that passes by itself may last so long before an administrator is told."""
 MANY_LOST = 3
 """From so many on, and a tenth of its users, a subscription that announces too little is made anew."""
+GROUPS_ACTION = (
+    "In the Entra admin center, open the app registration > API permissions, add the application permission "
+    "Group.Read.All of Microsoft Graph, and grant admin consent; or let presence follow everybody."
+)
 REMEMBERED = datetime.timedelta(minutes=5)
 """So long a process remembers what polled users showed, and records only what changes."""
+NOTICED_SECONDS = 2 * LOOK_SECONDS
+LONGEST_REST = 600.0
+"""Seconds for which Graph may ask not to be asked; then it is tried again all the same."""
+TRIES = 5
 AT_ONCE = 50
 """So many changed users are written at once; more are left to a message."""
 PUSH_SECONDS = 5.0
-LATE_SECONDS = 30.0
-"""So long it is waited for what is recorded behind answers to Graph."""
 
 
 async def poll(room: Room) -> list[Update]:
@@ -76,25 +85,16 @@ async def look_again(room: Room) -> list[Update]:
 async def carry_out(room: Room, update: Update) -> list[Update]:
     """Do what a message asks for; answers the messages that follow. Raises what passes by itself."""
     rules = await memory_of(room).rules(room, room.now())
+    if not rules.are_on:  # or they were not, before presence was switched on
+        memory_of(room).forget_rules()
+        rules = await memory_of(room).rules(room, room.now())
     if not rules.are_on:
         return []
     done = [await _looked(room, rules, await ensure(room, rules), "poll")] if update.subscriptions else []
     if update.look:
-        done.append(await _looked(room, rules, await _unsure(room, update), "notification"))
+        done.append(await _looked(room, rules, update.look, "notification"))
     is_left = not done or not all(done)
     return [Update(room.id)] if is_left and await push_pending(room) else []
-
-
-async def _unsure(room: Room, update: Update) -> Sequence[str]:
-    """Whom Graph has to be asked about: not those of whom this process was not sure, and is by now."""
-    memory = memory_of(room)
-    if update.process != memory.process:
-        return update.look
-    if memory.heard.late:
-        await asyncio.wait(memory.heard.late.keys(), timeout=LATE_SECONDS)
-    left = [one for one in update.look if one not in memory.heard.sure]
-    memory.heard.sure.difference_update(update.look)
-    return left
 
 
 async def _looked(room: Room, rules: Rules, object_ids: Iterable[str], source: Source) -> bool:
@@ -108,67 +108,100 @@ async def _looked(room: Room, rules: Rules, object_ids: Iterable[str], source: S
     await room.store.change(said, lambda key, row: _heard(row, said[key]))
     rows = await room.store.some(said, shelved=True)  # what was pending before has to be written, too
     pending = [row for row in rows.values() if row.is_pending and row.is_followed]
-    return await submit(room, [row.object_id for row in pending], {row.object_id: row.heard_at for row in pending})
+    done = submit(room, [row.object_id for row in pending], {row.object_id: row.heard_at for row in pending})
+    await asyncio.wait([done], timeout=PENDING_SECONDS)
+    return done.done() and done.result()
 
 
 async def _poll(room: Room, rules: Rules, *, is_asked: bool = False) -> list[Update]:
     if not rules.are_on:
         return []
-    now, presence = room.now(), rules.settings.presence
     await count(room)
-    kept = await room.store.clock()
-    digest = _digest(presence)
     memory = memory_of(room)
-    is_asked = is_asked or memory.is_unswept or digest != kept.clock.rules
-    is_sweep = is_asked or _is_due(kept.clock.swept_at, SWEEP, now)
-    is_left = memory.is_left or bool(kept.clock.left_at)
-    again = [Update(room.id)] if is_left else []
-    clock = msgspec.structs.replace(kept.clock, left_at="")
-    if not (is_sweep or _is_due(kept.clock.polled_at, datetime.timedelta(seconds=presence.poll_seconds), now)):
-        is_ours = is_left and await _noted(room, clock, kept.etag)
-        return [*unsure_of(room), *(again if is_ours else [])]
-    clock = msgspec.structs.replace(clock, polled_at=stamp(now))
+    memory.is_unswept = memory.is_unswept or is_asked  # until this process or another one has done it
+    for _ in range(TRIES):
+        kept = await room.store.clock()
+        due = _due(room, rules, kept.clock)
+        if due.clock == kept.clock or await room.store.set_clock(due.clock, kept.etag):
+            return await _carry_out(room, rules, due)
+    return []  # others do it all the time
+
+
+class _Due(msgspec.Struct, frozen=True):
+    """What is due."""
+
+    clock: Clock
+    """As it is noted before it is done, so that no other process does it too."""
+    is_poll: bool
+    is_sweep: bool
+    is_left: bool
+    """Users are pending whom nobody is writing."""
+    is_changed: bool
+    """The rules are others than those of the last sweep, if there was one."""
+
+
+def _due(room: Room, rules: Rules, clock: Clock) -> _Due:
+    now, presence, memory = room.now(), rules.settings.presence, memory_of(room)
+    digest = _digest(presence)
+    is_doubted, noted = split(clock, now)
+    is_changed = bool(clock.rules) and digest != clock.rules
+    may_ask = not clock.ask_after or _is_due(clock.ask_after, datetime.timedelta(0), now)
+    is_wanted = memory.is_unswept or is_doubted or digest != clock.rules or _is_due(clock.swept_at, SWEEP, now)
+    is_sweep = is_wanted and may_ask
+    is_poll = may_ask and _is_due(clock.polled_at, datetime.timedelta(seconds=presence.poll_seconds), now)
+    is_left = memory.is_left or (bool(clock.left_at) and _is_due(clock.left_at, datetime.timedelta(0), now))
+    if is_left:
+        clock = msgspec.structs.replace(clock, left_at="")
+    if is_sweep or is_poll:
+        clock = msgspec.structs.replace(clock, polled_at=stamp(now), ask_after="")
     if is_sweep:
-        clock = msgspec.structs.replace(clock, swept_at=stamp(now), rules=digest)
-    if not await _noted(room, clock, kept.etag):
-        return []  # another process does it
+        clock = msgspec.structs.replace(clock, swept_at=stamp(now), rules=digest, doubts=noted.doubts)
+    return _Due(clock, is_sweep or is_poll, is_sweep, is_left, is_changed)
+
+
+async def _carry_out(room: Room, rules: Rules, due: _Due) -> list[Update]:
+    memory = memory_of(room)
+    again = [Update(room.id)] if due.is_left else []
+    memory.is_left = False
+    if not due.is_poll:
+        return again
+    memory.is_unswept = memory.is_unswept and not due.is_sweep
     try:
-        updates = await _work(room, rules, clock, is_sweep=is_sweep)
+        if due.is_changed:
+            # Whoever writes by the old rules has to notice before anybody is marked to be looked at again.
+            await room.store.new_edition()
+            await room.sleep(NOTICED_SECONDS)
+        updates = await _work(room, rules, due)
     except StoreError:
-        memory.is_left, memory.is_unswept = True, is_sweep  # the next one goes on with all of it
+        memory.is_left = True  # the next one goes on with all of it
+        memory.is_unswept = memory.is_unswept or due.is_sweep
         raise
-    memory.is_unswept = False
-    return list(dict.fromkeys([*unsure_of(room), *updates, *again]))
+    return list(dict.fromkeys([*updates, *again]))
 
 
-async def _work(room: Room, rules: Rules, clock: Clock, *, is_sweep: bool) -> list[Update]:
-    """What is due. While Graph cannot be asked whoever is pending is written all the same."""
+async def _work(room: Room, rules: Rules, due: _Due) -> list[Update]:
+    """What is due. While Graph cannot be asked whoever is pending is written all the same, and subscriptions kept."""
+    left: list[Update] = []
     try:
-        changed = await _ask(room, rules, is_sweep=is_sweep)
+        changed = await _ask(room, rules, is_sweep=due.is_sweep)
     except (GraphError, SecretMissing) as error:
-        await _failed(room, error, is_sweep=is_sweep)
-        return [Update(room.id)] if is_sweep else []
-    left = await _push(room, changed)
-    await _recovered(room, clock)
-    due = [Update(room.id, subscriptions=True)] if await is_due(room, rules) else []
-    return [*due, *left]
+        await _failed(room, error, is_sweep=due.is_sweep)
+        left = [Update(room.id)] if due.is_sweep else []
+    else:
+        if changed is not None:
+            left = await _push(room, changed)
+            await _recovered(room, due)
+    return [*([Update(room.id, subscriptions=True)] if await is_due(room, rules) else []), *left]
 
 
-async def _noted(room: Room, clock: Clock, etag: str) -> bool:
-    """Whether it is for this process to do what is due."""
-    is_ours = await room.store.set_clock(clock, etag)
-    memory_of(room).is_left = memory_of(room).is_left and not is_ours
-    return is_ours
-
-
-async def _ask(room: Room, rules: Rules, *, is_sweep: bool) -> dict[str, str]:
+async def _ask(room: Room, rules: Rules, *, is_sweep: bool) -> dict[str, str] | None:
     """Ask Graph about whom it does not announce; in a sweep about all. Answers who has to be written, and when what was
-    heard."""
+    heard; ``None`` when there was nobody to be asked about."""
     if is_sweep:
         return await _sweep(room, rules)
     known = await _known(room)
     if not known.teams:
-        return {}
+        return None
     async with await room.open_graph(rules.settings, rules.health) as graph:
         said = await _said(room, graph, known.teams, "poll")
     news = {key: one for key, one in said.items() if one.teams != known.teams[key]}
@@ -278,7 +311,7 @@ async def _said(room: Room, graph: Graph, object_ids: Iterable[str], source: Sou
         one.id.lower(): Said(
             object_id=one.id.lower(),
             teams=Teams(one.availability or "", one.activity or ""),
-            sequence=one.sequence_number or "",
+            sequence=as_text(one.sequence_number),
             at=moment,
             source=source,
         )
@@ -305,8 +338,11 @@ async def _enrol(book: _Book, room: Room, graph: Graph, presence: Presence) -> N
     await book.remove(key for key, row in gone.items() if row.preference.is_default)
     kept = [key for key, row in gone.items() if not row.preference.is_default]
     await book.change(kept, lambda _, row: None if row is None else _unlinked(row))
-    if before != {key for key, row in book.rows.items() if row.is_followed}:
+    followed = {key for key, row in book.rows.items() if row.is_followed}
+    if before != followed:
         await room.store.new_edition()
+    if followed and not before:
+        await wake(room)
 
 
 async def _members(graph: Graph, group_ids: Iterable[str]) -> set[str]:
@@ -316,6 +352,8 @@ async def _members(graph: Graph, group_ids: Iterable[str]) -> set[str]:
             found |= {user_id.lower() async for user_id in graph.transitive_user_ids(group_id)}
         except NotFound:
             continue  # the group is gone, and with it its members
+        except ConsentMissing as error:
+            raise Stop("the application may not read the members of groups", GROUPS_ACTION, error.code) from None
     return found
 
 
@@ -361,7 +399,8 @@ def _again(row: UserPresence | None, presence: Presence, *, is_strayed: bool) ->
     target = target_of(row.teams, effective_map(presence.default_map, row.preference.map))
     is_left = row.left == target and presence.respect_manual
     is_shown = target == row.written and not row.sent and not is_strayed
-    return None if target is None or is_shown or is_left else msgspec.structs.replace(row, is_pending=True)
+    is_well = target is None or is_shown or is_left
+    return None if is_well else msgspec.structs.replace(row, is_pending=True, is_recheck=True)
 
 
 async def _push(room: Room, changed: Mapping[str, str]) -> list[Update]:
@@ -381,7 +420,13 @@ async def _failed(room: Room, error: GraphError | SecretMissing, *, is_sweep: bo
     for long, needs an administrator."""
     kept, now = await room.store.clock(), room.now()
     since = kept.clock.failing_since or stamp(now)
-    noted = msgspec.structs.replace(kept.clock, last_error=str(error), failing_since=since)
+    noted = msgspec.structs.replace(
+        kept.clock,
+        last_error=str(error),
+        failing_since=since,
+        is_sweep_failing=is_sweep or kept.clock.is_sweep_failing,
+        ask_after=_rest(error, now),
+    )
     if is_sweep:
         noted = msgspec.structs.replace(noted, swept_at=stamp(now - SWEEP + SWEPT_AGAIN))
     await room.store.set_clock(noted, kept.etag)
@@ -393,10 +438,18 @@ async def _failed(room: Room, error: GraphError | SecretMissing, *, is_sweep: bo
         log.warning("Presence cannot be read from Microsoft Graph: %s", error)
 
 
-async def _recovered(room: Room, clock: Clock) -> None:
-    if clock.last_error:
+def _rest(error: GraphError | SecretMissing, now: datetime.datetime) -> str:
+    """Until when Graph asks not to be asked; empty when it does not."""
+    pause = getattr(error, "retry_after", None)
+    return stamp(now + datetime.timedelta(seconds=min(pause, LONGEST_REST))) if pause else ""
+
+
+async def _recovered(room: Room, due: _Due) -> None:
+    """Tell that it works again: what only sweeps met is over with the next one that goes well."""
+    if due.clock.last_error and (due.is_sweep or not due.clock.is_sweep_failing):
         kept = await room.store.clock()
-        await room.store.set_clock(msgspec.structs.replace(kept.clock, last_error="", failing_since=""), kept.etag)
+        well = msgspec.structs.replace(kept.clock, last_error="", failing_since="", is_sweep_failing=False)
+        await room.store.set_clock(well, kept.etag)
         await room.health.drop_reasons(UNREAD)
         log.info("Presence is read from Microsoft Graph again")
 
@@ -422,4 +475,8 @@ def _digest(presence: Presence) -> str:
 
 
 def _is_due(last: str, pause: datetime.timedelta, now: datetime.datetime) -> bool:
-    return not last or now - datetime.datetime.fromisoformat(last) >= pause - EARLY
+    """Whether a pause is over. A moment far ahead is of a clock that was wrong."""
+    if not last:
+        return True
+    age = now - datetime.datetime.fromisoformat(last)
+    return age >= pause - EARLY or age < -max(pause, AHEAD)

@@ -93,4 +93,5 @@ def _followed(row: UserPresence, preference: Preference, presence: Presence) -> 
         preference=preference,
         is_followed=is_followed,
         is_pending=is_followed and (row.is_pending or bool(row.heard_at)),
+        is_recheck=row.is_recheck or not row.is_pending,
     )

@@ -9,11 +9,11 @@ import contextlib
 import datetime
 import logging
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import msgspec
 
-from pbx.errors import PbxError, Stop
+from pbx.errors import Busy, FeatureMissing, PbxError, Stop
 from presence.attention import UNWRITTEN, tell_reason
 from presence.hearing import stamp
 from presence.room import Memory, Room, Rules, memory_of
@@ -23,9 +23,16 @@ from store.leases import PRESENCE, Holder
 
 log = logging.getLogger("presence")
 
+MENDED = (Stop, FeatureMissing, SecretMissing)
+"""What an administrator has to mend."""
 PENDING_SECONDS = 240.0
 """So long a message of the queue is worked on; what is left is for another one."""
 TRIES = 5
+LONGEST_PAUSE = 600.0
+BUSY_PAUSE = 60.0
+"""Seconds for which nothing is tried again by itself while the PBX is at a heavy task."""
+PATIENCE = datetime.timedelta(minutes=10)
+"""A fault that passes by itself may last so long before an administrator is told."""
 LEASE_PAUSE = 1.0
 """Seconds until the lease is tried again that another process has."""
 
@@ -51,7 +58,7 @@ def submit(
     now = stamp(room.now())
     for object_id in wanted:
         moment = now if heard_at is None else heard_at[object_id]
-        memory.waiting.add(object_id, moment, 0 if turns is None else turns[object_id])
+        memory.wait(object_id, moment, 0 if turns is None else turns[object_id])
     if memory.pump is not None:
         memory.pump()
     if memory.drain is None or memory.drain.done():
@@ -86,9 +93,9 @@ async def _push(room: Room, memory: Memory, pending: Mapping[str, str]) -> bool:
             return True
         if done.result():
             return False
-        if memory.fault is not None and memory.is_left:
-            raise memory.fault
-        if memory.fault is not None:
+        if memory.trouble.fault is not None and memory.is_left:
+            raise memory.trouble.fault
+        if memory.trouble.fault is not None or memory.trouble.is_aside:
             return False
         await room.sleep(LEASE_PAUSE)  # another process is at it
     return True
@@ -97,18 +104,18 @@ async def _push(room: Room, memory: Memory, pending: Mapping[str, str]) -> bool:
 async def _drain(room: Room, memory: Memory) -> None:
     """Write out who waits, until nobody does or something is in the way of them all."""
     while memory.waiting:
-        memory.fault, is_ours = None, False
+        memory.trouble.fault, memory.trouble.is_aside, is_ours = None, False, False
         try:
             rules = await memory.rules(room, room.now())
             is_ours = await _write_out(room, memory, rules) if rules.are_on else _let_go(memory, is_done=True)
         except (StoreError, PbxError) as error:
-            memory.fault = error
+            memory.trouble.fault = error
             await _failed(room, memory, error)
         except Exception as error:
-            memory.fault = error
+            memory.trouble.fault = error
             log.exception("Presence could not be written to the PBX")
         if not is_ours:
-            await _leave(room, memory)
+            await _leave(room, memory, BUSY_PAUSE if isinstance(memory.trouble.fault, Busy) else 0.0)
             _let_go(memory, is_done=False)
 
 
@@ -118,16 +125,18 @@ def _let_go(memory: Memory, *, is_done: bool) -> bool:
     return is_done
 
 
-async def _leave(room: Room, memory: Memory) -> None:
-    """Have the next poll go on: the requests that these users came with may be answered by now. What an administrator
-    has to mend first is tried again by the next sweep, or when he did."""
-    if isinstance(memory.fault, Stop | SecretMissing):
+async def _leave(room: Room, memory: Memory, pause: float = 0.0) -> None:
+    """Have the next poll after so many seconds go on: the requests that these users came with may be answered by now.
+    What an administrator has to mend first is tried again by the next sweep, or when he did."""
+    if isinstance(memory.trouble.fault, MENDED):
         return
     memory.is_left = True
+    left_at = stamp(room.now() + datetime.timedelta(seconds=pause))
     with contextlib.suppress(StoreError):
         for _ in range(TRIES):
             kept = await room.store.clock()
-            if await room.store.set_clock(msgspec.structs.replace(kept.clock, left_at=stamp(room.now())), kept.etag):
+            clock = msgspec.structs.replace(kept.clock, left_at=min(left_at, kept.clock.left_at or left_at))
+            if clock == kept.clock or await room.store.set_clock(clock, kept.etag):
                 memory.is_left = False
                 return
 
@@ -154,7 +163,19 @@ async def _write_out(room: Room, memory: Memory, rules: Rules) -> bool:
         except Stop:
             await memory.close_pbx()
             raise
+        finally:
+            await _leave_aside(room, memory, writer.aside)
     return True
+
+
+async def _leave_aside(room: Room, memory: Memory, aside: Collection[str]) -> None:
+    """Have those whose extension did not take the write tried again, less and less often."""
+    waiting = [object_id for object_id in aside if object_id not in memory.waiting]
+    if waiting:
+        memory.trouble.is_aside = True
+        times = min(memory.trouble.users.get(object_id, 1) for object_id in waiting)
+        await _leave(room, memory, min(LONGEST_PAUSE, 10.0 * 2 ** (times - 1)))
+        _tell(memory, waiting, is_done=False)
 
 
 def _tell(memory: Memory, ids: Iterable[str], *, is_done: bool) -> None:
@@ -170,8 +191,8 @@ def _tell(memory: Memory, ids: Iterable[str], *, is_done: bool) -> None:
 
 
 async def _recovered(room: Room, memory: Memory, rules: Rules) -> None:
-    if memory.is_failing:
-        memory.is_failing = False
+    if memory.trouble.is_told:
+        memory.trouble.is_told, memory.trouble.since = False, None
         log.info("Presence is written to the PBX again")
     if any(reason.code == UNWRITTEN for reason in rules.health.reasons):
         await room.health.drop_reasons(UNWRITTEN)
@@ -180,8 +201,10 @@ async def _recovered(room: Room, memory: Memory, rules: Rules) -> None:
 
 async def _failed(room: Room, memory: Memory, error: StoreError | PbxError) -> None:
     """Tell it once, until it works again."""
-    is_first, memory.is_failing = not memory.is_failing, True
-    if isinstance(error, Stop | SecretMissing):
+    is_first, memory.trouble.is_told = not memory.trouble.is_told, True
+    memory.trouble.since = memory.trouble.since or room.now()
+    is_long = isinstance(error, PbxError) and room.now() - memory.trouble.since >= PATIENCE
+    if is_long or isinstance(error, MENDED):
         action = getattr(error, "action", "") or "Store the secret on the page Connect."
         with contextlib.suppress(StoreError):
             await tell_reason(room, UNWRITTEN, f"Presence cannot be written to the PBX: {error}.", action)

@@ -4,16 +4,11 @@ what is new goes on to the PBX. It is not broken off when Graph's patience ends.
 import asyncio
 import bisect
 from collections.abc import Sequence
-from itertools import islice
 
 from presence.hearing import Said, hear
-from presence.messages import Update
 from presence.push import submit
 from presence.room import Memory, Room, Unrecorded, memory_of
 from store.presence import TRANSACTION, UserPresence
-
-LOOK = 650
-"""Users in a message."""
 
 
 def record(room: Room, said: Sequence[Said], turn: int) -> asyncio.Future[asyncio.Future[bool]]:
@@ -79,11 +74,3 @@ def _fail(waiting: Sequence[asyncio.Future[asyncio.Future[bool]]], error: Except
     for stored in waiting:
         if not stored.done():
             stored.set_exception(error)
-
-
-def unsure_of(room: Room) -> tuple[Update, ...]:
-    """A message that has Graph asked about users of whom something was heard that may not be recorded."""
-    memory = memory_of(room)
-    some = list(islice(memory.heard.unsure, LOOK))
-    memory.heard.unsure.difference_update(some)
-    return (Update(room.id, look=tuple(some), process=memory.process),) if some else ()

@@ -122,7 +122,7 @@ def _announcer(record: PresenceSubscription, moment: str) -> Announcer:
 
 
 def _delay(rows: Iterable[UserPresence], since: str) -> Delay:
-    delays = sorted(row.delay_ms for row in rows if row.written_at >= since)
+    delays = sorted(row.delay_ms for row in rows if row.written_at >= since and row.delay_ms is not None)
     if not delays:
         return Delay()
     return Delay(delays[(len(delays) - 1) // 2], delays[int((len(delays) - 1) * 0.95)], len(delays))

@@ -18,6 +18,7 @@ from presence.trust import Trust
 from presence.waiting import Waiting
 from store.document import Settings
 from store.environment import Environment
+from store.errors import StoreError
 from store.health import Health, HealthStore
 from store.leases import LeaseStore
 from store.links import LinkStore
@@ -40,6 +41,8 @@ class Subscriber(msgspec.Struct, frozen=True):
     person: str = ""
     """Object id of who is behind it; empty while nobody is."""
     signed_in_at: str = ""
+    tenant_id: str = ""
+    """Object id of the person's tenant, from the sign-in: what is in an access token is not for clients to read."""
 
     @property
     def mark(self) -> str:
@@ -49,8 +52,13 @@ class Subscriber(msgspec.Struct, frozen=True):
 
 type Subscribers = Callable[[], Awaitable[Sequence[Subscriber]]]
 """All of them; that of the authorization account comes first, signed in or not."""
-type DelegatedToken = Callable[[str, Sequence[str]], Awaitable[str]]
-"""An access token for Graph in the name of one of these accounts, with these scopes."""
+
+
+class DelegatedToken(Protocol):
+    """An access token for Graph in the name of one of these accounts, with these scopes. ``fresh``: a new one, because
+    Graph keeps it and announces changes for no longer than it lives."""
+
+    def __call__(self, account: str, scopes: Sequence[str], /, *, fresh: bool = False) -> Awaitable[str]: ...
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,12 +184,33 @@ class Heard:
         self.turn = 0
         self.task: asyncio.Task[None] | None = None
         """Records them."""
-        self.late: dict[asyncio.Task[asyncio.Future[bool] | None], News] = {}
-        """Requests that are still worked on, behind their answers."""
-        self.unsure: set[str] = set()
-        """Users about whom something was heard that may not be recorded."""
-        self.sure: set[str] = set()
-        """Users who were among those, and are recorded now: a message of this process need not have Graph asked."""
+        self.late: dict[asyncio.Task[asyncio.Future[bool] | None], int] = {}
+        """Requests that are still worked on, behind their answers, with their length in bytes."""
+        self.is_lost = False
+        """One of those could not be recorded."""
+        self.is_failing = False
+        """The last attempt to record something failed."""
+        self.fault: StoreError | None = None
+        """What reading the subscriptions failed with the last time."""
+        self.noting: asyncio.Task[None] | None = None
+        """Keeps a note in storage while there are late requests."""
+        self.unnumbered: dict[str, None] = {}
+        """States without a number that were read, the last one last: Graph may send them again."""
+
+
+class Trouble:
+    """What is in the way of writing."""
+
+    def __init__(self) -> None:
+        self.fault: Exception | None = None
+        """What kept this process from it the last time."""
+        self.is_told = False
+        """The log says that it is not written, and not yet that it is again."""
+        self.since: datetime.datetime | None = None
+        self.is_aside = False
+        """Some were set aside when it wrote the last time, for whom a later poll does it."""
+        self.users: dict[str, int] = {}
+        """Users whose extension did not take the last write, and how often that was so: others come first."""
 
 
 class Memory:
@@ -189,7 +218,7 @@ class Memory:
 
     def __init__(self) -> None:
         self.process = secrets.token_hex(8)
-        """Tells messages of this process from those of others."""
+        """Tells notes of this process from those of others."""
         self.waiting = Waiting()
         self.waiters: dict[str, list[tuple[set[str], asyncio.Future[bool]]]] = {}
         """Who waits for a user to be done, with all the users he still waits for."""
@@ -204,9 +233,9 @@ class Memory:
         self.pump: Callable[[], None] | None = None
         """Lets it know that more are waiting, while it writes."""
         self.is_writing = False
-        self.fault: Exception | None = None
-        """What kept it from writing the last time."""
-        self.is_failing = False
+        self.trouble = Trouble()
+        self.left_seen = ""
+        """The note of users who are left to others, as it was last acted on."""
         self.will_look = False
         """A message of the queue is going to look for whoever is pending, and has not begun."""
         self.is_left = False
@@ -235,21 +264,33 @@ class Memory:
         self.reported_at: datetime.datetime | None = None
         self.counting: asyncio.Task[None] | None = None
         self._rules: tuple[Rules, datetime.datetime] | None = None
-        self._asking = asyncio.Lock()
+        self._asking: asyncio.Task[Rules] | None = None
         self._pbx: tuple[Pbx, Settings, datetime.datetime] | None = None
         self._opening = asyncio.Lock()
 
+    def wait(self, object_id: str, heard_at: str, turn: int = 0) -> None:
+        """Have a user wait to be written, as ``Waiting.add``."""
+        is_last = object_id in self.trouble.users
+        self.waiting.add(object_id, "" if is_last else heard_at, 0 if is_last else turn)
+
     async def rules(self, room: Room, now: datetime.datetime) -> Rules:
         """The rules, read at most every 15 s: two requests."""
-        async with self._asking:  # everybody who comes meanwhile waits for the same answer
-            if self._rules is None or not self._rules[1] <= now < self._rules[1] + FRESH:
-                settings = (await room.settings.load()).settings
-                self._rules = Rules(settings, await room.health.load()), now
+        if self._rules is not None and self._rules[1] <= now < self._rules[1] + FRESH:
             return self._rules[0]
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._read_rules(room, now))
+        return await asyncio.shield(self._asking)  # everybody who comes meanwhile gets the same answer, or fault
+
+    async def _read_rules(self, room: Room, now: datetime.datetime) -> Rules:
+        settings = (await room.settings.load()).settings
+        rules = Rules(settings, await room.health.load())
+        if asyncio.current_task() is self._asking:
+            self._rules = rules, now
+        return rules
 
     def forget_rules(self) -> None:
-        """Have the rules read anew the next time."""
-        self._rules = None
+        """Have the rules read anew the next time, whatever is being read."""
+        self._rules = self._asking = None
 
     async def pbx(self, room: Room, rules: Rules, now: datetime.datetime) -> Pbx:
         """The PBX, opened at most every 5 minutes, and when the settings change; not while it is written to."""
@@ -284,7 +325,7 @@ def memory_of(room: Room) -> Memory:
 async def close(room: Room) -> None:
     """Finish what is being written and let go of the PBX."""
     memory = memory_of(room)
-    for task in (*memory.heard.late, memory.heard.task, memory.counting):
+    for task in (*memory.heard.late, memory.heard.noting, memory.heard.task, memory.counting):
         if task is not None:
             await asyncio.wait([task])
     if memory.drain is not None:

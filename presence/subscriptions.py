@@ -5,6 +5,7 @@ here is noted, tried again, and stops nothing. What happens while one takes anot
 """
 
 import asyncio
+import contextlib
 import datetime
 import logging
 import secrets
@@ -16,10 +17,17 @@ from urllib.parse import urlsplit
 import msgspec
 
 from graph.client import Graph
-from graph.credentials import tenant_of
-from graph.errors import BadRequest, ConsentMissing, GraphError, NotFound, Retry, SubscriptionExists
+from graph.errors import (
+    BadRequest,
+    ConsentMissing,
+    CredentialsRejected,
+    GraphError,
+    NotFound,
+    Retry,
+    SubscriptionExists,
+)
 from graph.models import Subscription as Found
-from graph.presence import IDS_A_CALL, NewPresenceSubscription, delegated_graph, presence_resource
+from graph.presence import IDS_A_CALL, NewPresenceSubscription, delegated_graph, get_presences, presence_resource
 from graph.subscriptions import graph_time
 from presence.certificates import Certificate, current_certificate
 from presence.hearing import stamp
@@ -32,13 +40,19 @@ from store.presence import KeptSubscription, PresenceSubscription, UserPresence
 log = logging.getLogger("presence")
 
 SCOPES = ("Presence.Read.All",)
-LIFETIME = datetime.timedelta(minutes=60)
-RENEW_BEFORE = datetime.timedelta(minutes=27)
-"""Renewed after 33 minutes: one of several tries may fail, and Graph makes no end less than 45 minutes ahead."""
+LIFETIME = datetime.timedelta(minutes=59)
+"""Graph refuses more than 60, and its clock may be a little behind ours."""
+LEFT = 0.45
+"""So much of what Graph granted is left when it is renewed, of an hour 27 minutes: one of several tries may fail, and
+Graph makes no end less than 45 minutes ahead."""
+LEAST = datetime.timedelta(minutes=1)
+"""What Graph ends sooner is not made again before that."""
 CLAIM = datetime.timedelta(minutes=2)
 """Longer than making a subscription takes, with the handshake: meanwhile nobody else tries."""
 PAUSE_MINUTES = (1, 5, 15, 60)
 """After so many failures in a row; the last one repeats."""
+LONGEST_PAUSE_SECONDS = 3600.0
+"""A longer ``Retry-After`` is not believed."""
 LOYALTY = 1.5
 """So many times as often somebody has to change as who is announced already, to take the place."""
 FEW_SWAPS = 32
@@ -74,7 +88,14 @@ def step(
     if not is_ours or record.state in {"asked", "gone"} or not record.id:
         return "create"
     ends = datetime.datetime.fromisoformat(record.expires_at)
-    return "renew" if is_news or record.state == "renew" or ends - now <= RENEW_BEFORE else None
+    if ends <= now:
+        return "create"
+    return "renew" if is_news or record.state == "renew" or _renew_at(record, ends) <= now else None
+
+
+def _renew_at(record: PresenceSubscription, ends: datetime.datetime) -> datetime.datetime:
+    made = datetime.datetime.fromisoformat(record.made_at) if record.made_at else ends - LIFETIME
+    return ends - (ends - made) * LEFT
 
 
 def choose(
@@ -142,6 +163,15 @@ async def ensure(room: Room, rules: Rules) -> list[str]:
     return unannounced
 
 
+async def wake(room: Room) -> None:
+    """Have those made at once that were not, because nobody was followed."""
+    for kept in (await room.store.subscriptions()).values():
+        if kept.record.next_try_at and not (kept.record.id or kept.record.users or kept.record.failures):
+            with contextlib.suppress(Changed):
+                awake = msgspec.structs.replace(kept.record, next_try_at="")
+                await room.store.save_subscription(awake, kept.etag)
+
+
 async def end_all(room: Room) -> list[str]:
     """End all subscriptions, because presence is not wanted any more. Answers what could not be ended, for people: it
     ends by itself within the hour."""
@@ -164,15 +194,26 @@ async def _end(room: Room, record: PresenceSubscription) -> str:
     if record.id and record.expires_at > stamp(room.now()):
         try:
             async with asyncio.timeout(END_SECONDS):
-                token = await room.delegated_token(record.account, SCOPES)
-                async with delegated_graph(room.environment.graph_base_url, token) as graph:
-                    await graph.delete_subscription(record.id)
+                await _delete(room, record)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - nothing may keep presence from being switched off
             trouble = f"The subscription to presence ends by itself within the hour: {_words(error)}"
     await room.store.remove_subscription(record.account)
     return trouble
+
+
+async def _delete(room: Room, record: PresenceSubscription) -> None:
+    """End it with the token that is at hand, or with a new one where Graph does not take that any more."""
+    try:
+        await _delete_with(room, record, await room.delegated_token(record.account, SCOPES))
+    except CredentialsRejected:
+        await _delete_with(room, record, await room.delegated_token(record.account, SCOPES, fresh=True))
+
+
+async def _delete_with(room: Room, record: PresenceSubscription, token: str) -> None:
+    async with delegated_graph(room.environment.graph_base_url, token) as graph:
+        await graph.delete_subscription(record.id)
 
 
 async def _due(room: Room, rules: Rules, kept: Kept) -> list[Subscriber]:
@@ -200,6 +241,7 @@ class _Keeper:
     def __init__(self, room: Room, rules: Rules, subscriber: Subscriber, kept: Kept) -> None:
         self._room = room
         self._application = _application(rules.settings)
+        self._client_id = rules.settings.microsoft.client_id
         self._subscriber = subscriber
         self._all = kept
         self._kept = kept.get(subscriber.account, KeptSubscription(PresenceSubscription(account=subscriber.account)))
@@ -219,7 +261,7 @@ class _Keeper:
         self._kept = await self._room.store.save_subscription(claimed, self._kept.etag)
         if not users and not before.id:
             return []  # nobody to be told about
-        token = await self._room.delegated_token(self._subscriber.account, SCOPES)
+        token = await self._room.delegated_token(self._subscriber.account, SCOPES, fresh=True)
         async with delegated_graph(self._room.environment.graph_base_url, token) as graph:
             if not users:
                 await self._end(graph, before)
@@ -227,11 +269,12 @@ class _Keeper:
                 return []
             certificate = await current_certificate(self._room.secrets, self._now)
             is_same = certificate.id == (before.certificate_id or certificate.id)
-            is_kept = verb == "renew" and is_same and not is_better(before.users, users, rows)
+            known = [user for user in users if user not in before.strangers]
+            is_kept = verb == "renew" and is_same and not is_better(before.users, known, rows)
             if is_kept and await self._renew(graph):
                 return []
-            await self._create(graph, token, users, certificate)
-        return users
+            await self._create(graph, users, certificate)
+        return self._kept.record.users
 
     def _choice(self, rows: Mapping[str, UserPresence]) -> list[str]:
         """Whom this account announces: accounts that do not work leave their users to the others."""
@@ -239,23 +282,24 @@ class _Keeper:
         records = {key: kept.record for key, kept in self._all.items()}
         at_work = [key for key, record in records.items() if record.covers(now) and key != account]
         announced = {key: record.users for key, record in records.items()}
-        return choose(rows, announced, [*at_work, account])[account]
+        # In one order for all of them: each would leave somebody new to the others otherwise.
+        return choose(rows, announced, sorted([*at_work, account]))[account]
 
     async def _gone(self) -> None:
         gone = msgspec.structs.replace(self._kept.record, state="gone", id="", users=[], mark=self._subscriber.mark)
         self._kept = await self._room.store.save_subscription(gone, self._kept.etag)
 
     async def _renew(self, graph: Graph) -> bool:
-        """``False`` when it is gone, or is another account's."""
+        """``False`` when it is gone, is another account's, or is refused for whatever reason: it is made anew then."""
         record = self._kept.record
         try:
             found = await graph.renew_subscription(record.id, self._now + LIFETIME)
-        except (NotFound, ConsentMissing):
+        except (NotFound, ConsentMissing, BadRequest):
             return False
         await self._live(record, found)
         return True
 
-    async def _create(self, graph: Graph, token: str, users: Sequence[str], certificate: Certificate) -> None:
+    async def _create(self, graph: Graph, users: Sequence[str], certificate: Certificate) -> None:
         """Make it. The record comes first, so that notifications are believed from the first one on."""
         before = self._kept.record
         await self._end(graph, before)
@@ -264,7 +308,7 @@ class _Keeper:
             mark=self._subscriber.mark,
             state="asked",
             client_state=secrets.token_urlsafe(32),
-            tenant_id=tenant_of(token),
+            tenant_id=self._subscriber.tenant_id.lower(),
             application=self._application,
             notification_url=_url(self._room),
             users=list(users),
@@ -289,6 +333,21 @@ class _Keeper:
     async def _subscribe(
         self, graph: Graph, asked: PresenceSubscription, certificate: Certificate
     ) -> tuple[PresenceSubscription, Found]:
+        """For all of them; for those that Graph knows where it refuses others."""
+        try:
+            return await self._offer(graph, asked, certificate)
+        except (BadRequest, NotFound):
+            known = await _known(graph, asked.users)
+            if not known or len(known) == len(asked.users):
+                raise  # nobody is left out, so it is about something else
+            log.info("%d users are not announced: Microsoft Graph does not know them", len(asked.users) - len(known))
+            strangers = [user for user in asked.users if user not in known]
+            some = msgspec.structs.replace(asked, users=known, strangers=strangers)
+        return await self._offer(graph, some, certificate)
+
+    async def _offer(
+        self, graph: Graph, asked: PresenceSubscription, certificate: Certificate
+    ) -> tuple[PresenceSubscription, Found]:
         """With the presence in the notifications; without it where Graph does not take the certificate."""
         try:
             return asked, await self._post(graph, _new(asked, certificate))
@@ -306,8 +365,9 @@ class _Keeper:
         return await graph.subscribe(new)
 
     async def _clear(self, graph: Graph) -> None:
-        present = [found for found in await graph.subscriptions() if PATH in found.resource.casefold()]
-        for found in present:
+        for found in await graph.subscriptions():
+            if PATH not in found.resource.casefold() or not self._is_own(found):
+                continue
             if found.notification_url != _url(self._room):
                 host = urlsplit(found.notification_url).netloc or "another address"
                 raise SubscriptionExists(
@@ -315,28 +375,35 @@ class _Keeper:
                 )
             await graph.delete_subscription(found.id)
 
+    def _is_own(self, found: Found) -> bool:
+        """Whether it may be in our way: administrators may be shown those of other people and applications."""
+        owners = ((found.application_id, self._client_id), (found.creator_id, self._subscriber.person))
+        return all(not said or said.casefold() == own.casefold() for said, own in owners)
+
     async def _end(self, graph: Graph, record: PresenceSubscription) -> None:
-        """End an earlier one. Another person's cannot be reached, and ends by itself within the hour."""
+        """End an earlier one. Another person's cannot be reached, and ends by itself within the hour; of one that Graph
+        does not let go, the next one's refusal tells."""
         is_own = record.mark.partition("|")[0] == self._subscriber.person
-        if record.id and is_own and record.application == self._application:
-            try:
+        is_there = bool(record.id) and record.expires_at > stamp(self._now)
+        if is_there and is_own and record.application == self._application:
+            with contextlib.suppress(ConsentMissing, BadRequest):
                 await graph.delete_subscription(record.id)
-            except ConsentMissing:
-                return
 
     async def _live(self, record: PresenceSubscription, found: Found) -> None:
         if record.failures:
             log.info("Presence is announced again")
+        ends = _end_of(found) or stamp(self._now + LIFETIME)
+        soonest = stamp(self._now + LEAST)
         live = msgspec.structs.replace(
             record,
             state="live",
             mark=self._subscriber.mark,
             id=found.id,
-            expires_at=_end_of(found) or stamp(self._now + LIFETIME),
+            expires_at=ends,
             made_at=stamp(self._now),
             last_error="",
             failures=0,
-            next_try_at="",
+            next_try_at=soonest if ends < soonest else "",
         )
         await self._save(live)
 
@@ -359,6 +426,15 @@ def _new(record: PresenceSubscription, certificate: Certificate | None) -> NewPr
         encryption_certificate=None if certificate is None else certificate.text,
         encryption_certificate_id=None if certificate is None else certificate.id,
     )
+
+
+async def _known(graph: Graph, users: Sequence[str]) -> list[str]:
+    """Those of them that Graph knows; all, when it cannot be asked."""
+    try:
+        known = {one.id.lower() for one in await get_presences(graph, users)}
+    except GraphError:
+        return list(users)
+    return [user for user in users if user in known]
 
 
 def _earlier(before: PresenceSubscription, certificate: Certificate) -> str:
@@ -388,6 +464,7 @@ async def _failed(room: Room, rules: Rules, subscriber: Subscriber, error: Excep
     record = PresenceSubscription(account=subscriber.account) if kept is None else kept.record
     failures = record.failures + 1 if record.mark == subscriber.mark else 1
     pause = datetime.timedelta(minutes=PAUSE_MINUTES[min(failures, len(PAUSE_MINUTES)) - 1])
+    wish = min(getattr(error, "retry_after", None) or 0.0, LONGEST_PAUSE_SECONDS)
     words = _words(error)
     if not record.failures:
         log.warning("Presence is polled, because changes of it are not announced: %s", words)
@@ -397,7 +474,7 @@ async def _failed(room: Room, rules: Rules, subscriber: Subscriber, error: Excep
         application=record.application or _application(rules.settings),
         failures=failures,
         last_error=words,
-        next_try_at=stamp(room.now() + pause),
+        next_try_at=stamp(room.now() + max(pause, datetime.timedelta(seconds=wish))),
     )
     if record.mark.partition("|")[0] != subscriber.person:  # of another person, who is told for us no more
         noted = msgspec.structs.replace(noted, state="gone", id="", users=[])

@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 import msgspec
 
 from pbx.client import Pbx
-from pbx.errors import ItemError, NotFound, OutcomeUnknown, PbxError, ServerFault
+from pbx.errors import ItemError, LimitReached, NotFound, OutcomeUnknown, PbxError, ServerFault
 from pbx.pacing import concurrent_writes
-from pbx.presence import Shown, write_presence
+from pbx.presence import Shown, read_in_full, write_presence
 from presence.hearing import stamp
 from presence.mapping import Current, decide, effective_map, settled
 from presence.room import Memory, Room, Rules
@@ -32,6 +32,10 @@ LOOK_SECONDS = 0.5
 MANY = 100
 """If so many wait, their records are read together, and written so."""
 MOMENT_SECONDS = 0.25
+FAULTS = 3
+"""After so many writes without an answer one after another it is the PBX, and not a single extension."""
+ASKED = datetime.timedelta(seconds=2)
+"""So often it is looked for whom other processes leave to this one."""
 
 GONE = "The extension does not exist on the PBX any more."
 
@@ -59,7 +63,6 @@ class Writer:
         self._room = room
         self._memory = memory
         self._rules = rules
-        self._presence = rules.settings.presence
         self._pace = _Pace(room, lease, rules.settings)
         self._works = works
         self._tell = tell
@@ -72,16 +75,23 @@ class Writer:
         self._settling: asyncio.Task[None] | None = None
         self._has_read = False
         self._fault: Exception | None = None
+        self._faults = 0
+        """Writes that failed since one was confirmed."""
+        self._asked_at = room.now()
+        self.aside: set[str] = set()
+        """Users whose extension does not take a write now, who stay pending."""
 
     async def write(self) -> None:
         """Go on until nobody waits or the time is up. After a fault that is not of one user nothing more is sent; it
         is raised when all that was sent is answered and recorded."""
+        await self._look()
         pbx = await self._memory.pbx(self._room, self._rules, self._room.now())
         self._memory.is_writing = True
+        pbx.before_write = self._pace.check
         try:
-            await self._look()
             await self._write_all(pbx)
         finally:
+            pbx.before_write = lambda: None
             self._memory.is_writing = False
         if self._fault is not None:
             raise self._fault
@@ -104,10 +114,15 @@ class Writer:
         return [] if self._settling is None or self._settling.done() else [self._settling]
 
     async def _look(self) -> None:
-        """Whether a run goes on, and whether what is on the shelf still counts. For many users it is filled at once."""
+        """Whether a run goes on, and whether the rules and the shelf still count, which for many users is filled at
+        once."""
         holder, edition = await asyncio.gather(self._room.leases.holder(RUN), self._room.store.edition())
         self._pace.share = SHARE if holder is not None else 1.0
         if edition != self._memory.edition:
+            self._memory.forget_rules()
+            self._rules = await self._memory.rules(self._room, self._room.now())
+            if not self._rules.are_on:
+                self._until = self._room.now()
             self._memory.shelf.clear()
             self._memory.edition = edition
             self._has_read = False
@@ -115,11 +130,27 @@ class Writer:
             self._has_read = True
             await self._room.store.all()
 
+    async def _take_over(self) -> None:
+        """Write whom other processes were told of while this one had the lease: newer ones come first here, too."""
+        now = self._room.now()
+        if self._asked_at <= now < self._asked_at + ASKED:
+            return
+        self._asked_at = now
+        left_at = (await self._room.store.clock()).clock.left_at
+        if not left_at or left_at > stamp(now) or left_at == self._memory.left_seen:
+            return
+        self._memory.left_seen = left_at
+        for row in await self._room.store.pending():
+            if row.is_followed and row.object_id.lower() not in self._in_hand | self.aside:
+                self._memory.wait(row.object_id.lower(), row.heard_at)
+        self._go_on()
+
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             try:
                 await self._look()
+                await self._take_over()
             except Exception as error:  # noqa: BLE001 - raised when the others are done
                 self._fault = self._fault or error
 
@@ -140,14 +171,32 @@ class Writer:
             if user is not None:
                 self._done(user, await self._followed(pbx, user))
                 return
+        except _Unanswered as error:
+            self._set_aside(object_id, error.fault)
+            return
+        except (OutcomeUnknown, ServerFault) as error:
+            self._set_aside(object_id, error)
         except (StoreError, PbxError) as error:
-            self._fault = self._fault or error
-            self._memory.waiting.add(object_id, "")  # it is told with all the others
+            self._give_up(object_id, error)
             return
         except Exception:
             log.exception("Presence of a user could not be written")  # which must not keep all the others from it
         self._idle.append(object_id)
         self._settle_soon()
+
+    def _set_aside(self, object_id: str, error: PbxError) -> None:
+        """Go on with others: one extension that the PBX fails at keeps nobody else from being written."""
+        self._faults += 1
+        self._memory.trouble.users[object_id] = self._memory.trouble.users.get(object_id, 0) + 1
+        self.aside.add(object_id)
+        if self._faults >= FAULTS:
+            self._give_up(object_id, error)
+        elif self._memory.trouble.users[object_id] == 1:
+            log.warning("Presence of a user cannot be written now, others go on: %s", error)
+
+    def _give_up(self, object_id: str, error: Exception) -> None:
+        self._fault = self._fault or error
+        self._memory.waiting.add(object_id, "")  # he is told with all the others
 
     def _next(self) -> str | None:
         """Whose turn it is: the newest who is in nobody's hands."""
@@ -156,6 +205,7 @@ class Writer:
         found = self._memory.waiting.take_newest(self._in_hand)
         if found is not None:
             self._in_hand.add(found)
+            self.aside.discard(found)
         return found
 
     async def _followed(self, pbx: Pbx, user: UserPresence) -> UserPresence:
@@ -163,14 +213,17 @@ class Writer:
         found = await self._shown(pbx, user)
         if found is None:
             return _unable(user, "gone", GONE)
-        table = effective_map(self._presence.default_map, user.preference.map)
+        if not found.status:
+            found = await read_in_full(pbx, found)
+        presence = self._rules.settings.presence
+        table = effective_map(presence.default_map, user.preference.map)
         current = Current(found.status, found.custom_presence_status or "")
-        verdict = decide(user, table, current, self._presence.respect_manual)
+        verdict = decide(user, table, current, presence.respect_manual)
         failed = None if verdict.status is None else await self._write(pbx, user, found, verdict.status)
         now = self._room.now()
         after = failed or settled(user, verdict, table, current, stamp(now))
         if verdict.status is not None and failed is None:
-            after = msgspec.structs.replace(after, delay_ms=_delay(user, now))
+            after = msgspec.structs.replace(after, delay_ms=None if user.is_recheck else _delay(user, now))
         return after
 
     async def _user(self, object_id: str) -> UserPresence | None:
@@ -192,17 +245,23 @@ class Writer:
         await self._pace.turn()
         try:
             await write_presence(pbx, found.id, status)
-        except NotFound:
-            return _unable(user, "gone", GONE)
-        except ItemError as error:
+        except (ItemError, LimitReached) as error:
+            self._answered(user)
+            if isinstance(error, NotFound):
+                return _unable(user, "gone", GONE)
             return _unable(user, "failed", f"The PBX refuses it: {error}.")
-        except (OutcomeUnknown, ServerFault):
+        except (OutcomeUnknown, ServerFault) as error:
             # What it shows now is nobody's choice either: the next write may get lost, too.
-            self._done(user, msgspec.structs.replace(user, written=found.status, sent=status))
+            self._done(user, msgspec.structs.replace(user, written=found.status or user.written, sent=status))
             self._memory.listing.note(found, "", self._room.now())
-            raise
+            raise _Unanswered(error) from error
+        self._answered(user)
         self._memory.listing.note(found, status, self._room.now())
         return None
+
+    def _answered(self, user: UserPresence) -> None:
+        self._faults = 0
+        self._memory.trouble.users.pop(user.object_id.lower(), None)
 
     def _done(self, user: UserPresence, after: UserPresence) -> None:
         self._outcomes.append((user, after))
@@ -238,9 +297,20 @@ class Writer:
         finally:
             self._in_hand.difference_update(ids)
         # Told before somebody's next turn begins: who waits again is not done.
-        self._tell([object_id for object_id in ids if object_id not in self._memory.waiting])
+        self._tell([one for one in ids if one not in self._memory.waiting and one not in self.aside])
+        self._go_on()
+
+    def _go_on(self) -> None:
         if self._memory.pump is not None:
             self._memory.pump()
+
+
+class _Unanswered(Exception):
+    """A write got no answer, or an internal error; it is noted already."""
+
+    def __init__(self, fault: PbxError) -> None:
+        super().__init__(str(fault))
+        self.fault = fault
 
 
 def _hands(pbx: Pbx) -> int:
@@ -304,6 +374,10 @@ class _Pace:
         self._lease.keep_note(str(self._next))
         if slot > now:
             await self._room.sleep(slot - now)
+        self._lease.check()
+
+    def check(self) -> None:
+        """``LeaseLost`` when somebody else may be writing by now: a write may be repeated for long."""
         self._lease.check()
 
 

@@ -104,10 +104,15 @@ async def adopt_further(place: Place, claims: Claims, tokens: Tokens, now: datet
 
 
 async def access_token(
-    place: Place, scopes: Sequence[str], now: datetime.datetime, account: str = AUTHORIZATION
+    place: Place,
+    scopes: Sequence[str],
+    now: datetime.datetime,
+    account: str = AUTHORIZATION,
+    *,
+    fresh: bool = False,
 ) -> str:
     """An access token for Microsoft Graph in the name of an account, by its key. A token is used until shortly before
-    its end.
+    its end; ``fresh``: it takes its place now, for whoever keeps it as Graph does with that of a subscription.
 
     Raises ``SignInNeeded`` (recorded as a reason for attention, and not tried again until somebody signs in),
     ``graph.errors.CredentialsRejected`` when Entra refuses the application itself, and ``Unavailable``.
@@ -122,7 +127,7 @@ async def access_token(
             raise SignInNeeded(record.reason.rstrip("."))
         mark = (account, record.key, record.signed_in_at, *sorted(scopes))
         token, until = memory_of(place).tokens.get(mark, ("", now))
-        if now < until:
+        if now < until and not fresh:
             return token
         found = await _refreshed(place, _Held(account, record, etag), scopes, now)
         if found is not None:

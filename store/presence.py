@@ -96,8 +96,10 @@ class UserPresence(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """What Teams showed while something was pending, before ``teams``: it may have been written although that is not
     recorded."""
     written_at: str = ""
-    delay_ms: int = 0
-    """From hearing to writing, the last time."""
+    is_recheck: bool = False
+    """It is pending although Teams shows nothing new: rules or decisions changed, or a write failed."""
+    delay_ms: int | None = 0
+    """From hearing to writing, the last time; ``None`` when that was no change in Teams."""
     seen: str = ""
     """What the extension showed when it was last looked at."""
     left: str = ""
@@ -119,10 +121,16 @@ class Clock(msgspec.Struct, frozen=True, omit_defaults=True):
     last_error: str = ""
     """Why Graph cannot be asked at the moment, for people; empty when it can."""
     failing_since: str = ""
+    is_sweep_failing: bool = False
+    """It was in a sweep that Graph could not be asked: other polls ask about fewer users, and not about groups."""
+    ask_after: str = ""
+    """Before this Graph wants not to be asked; empty when it does not say so."""
     refused: int = 0
     """Notifications that were not believed, since presence was switched on."""
     left_at: str = ""
-    """When a process gave up writing to the PBX with users still pending, which the next poll has gone on with."""
+    """When the next poll may go on with users whom a process gave up writing; empty: there are none."""
+    doubts: dict[str, str] = {}
+    """Since when a process, by an id of its own, may not have recorded what it was told."""
 
 
 class PresenceSubscription(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -143,6 +151,8 @@ class PresenceSubscription(msgspec.Struct, frozen=True, kw_only=True, omit_defau
     notification_url: str = ""
     users: list[str] = []
     """Object ids of those whose changes it announces; at most 650."""
+    strangers: list[str] = []
+    """Object ids of those who were left out when it was made, because Graph does not know them."""
     certificate_id: str = ""
     """The version of the certificate's secret; empty when the notifications come without the presence itself."""
     earlier_certificate_id: str = ""

@@ -4,6 +4,7 @@ After "Create subscription", "Update subscription" and "subscription: reauthoriz
 reference.
 """
 
+import datetime
 import re
 import uuid
 from typing import Any
@@ -70,6 +71,7 @@ class SubscriptionCalls:
         await self._shake_hands(made.notification_url, made.lifecycle_notification_url)
         self._check_room(made)  # another request may have created it during the handshake
         self._subscriptions.add(made)
+        self._subscriptions.authorize(made, _token_ends(request))
         body = _shown(made) | {"clientState": made.client_state}
         return answer(single(request, "subscriptions", None, body), 201)
 
@@ -109,7 +111,7 @@ class SubscriptionCalls:
             item.encryption_certificate = asked.encryption_certificate
             item.encryption_certificate_id = asked.encryption_certificate_id
         if asked.expiration_date_time is not UNSET:
-            self._subscriptions.authorize(item)
+            self._subscriptions.authorize(item, _token_ends(request))
         return answer(single(request, "subscriptions", None, _shown(item)))
 
     def reauthorize(self, request: GraphRequest, identifier: str) -> GraphResponse:
@@ -119,7 +121,7 @@ class SubscriptionCalls:
             raise bad_request("The reauthorize action takes no body.")
         item = self._own(request, identifier)
         _permit(request, item.target)
-        self._subscriptions.authorize(item)
+        self._subscriptions.authorize(item, _token_ends(request))
         return GraphResponse(status=204)
 
     def delete(self, request: GraphRequest, identifier: str) -> GraphResponse:
@@ -190,6 +192,12 @@ def _may_see(request: GraphRequest, item: Subscription) -> bool:
     principal = request.principal
     own = not principal.delegated or item.creator_id == principal.object_id
     return own and item.app_id == principal.app_id
+
+
+def _token_ends(request: GraphRequest) -> datetime.datetime | None:
+    """When the token of a person ends; ``None`` of an application's, which Graph renews by itself."""
+    principal = request.principal
+    return datetime.datetime.fromtimestamp(principal.expires, datetime.UTC) if principal.delegated else None
 
 
 def _permit(request: GraphRequest, target: Target) -> None:

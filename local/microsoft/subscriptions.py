@@ -56,6 +56,8 @@ class Subscription(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     """Base64 DER; given together with its id by those who want resource data."""
     encryption_certificate_id: str | None = None
     pause: Pause | None = None
+    token_ends: datetime.datetime | None = None
+    """The end of the access token it was made or authorized with; ``None`` of an application's, which ends nothing."""
     kept: list[Kept] = []
 
     @property
@@ -105,19 +107,23 @@ class Subscriptions:
         self.find(identifier).expires = self._clock.now()
 
     def deliver(self, item: Subscription, notification: dict[str, Any]) -> None:
-        """Hand a notification to the postman; while the subscription is paused, keep or lose it."""
+        """Hand a notification to the postman; keep or lose it while the subscription is paused, keep it when its token
+        has ended."""
         now = self._clock.now()
-        if item.pause is None or now < item.pause.start:
+        is_over = item.token_ends is not None and now >= item.token_ends
+        pause = item.pause if item.pause is not None and now >= item.pause.start else None
+        if pause is None and not is_over:
             self._postman.put(notification, item.id, item.notification_url, "notification")
-        elif item.pause.keeps:
+        elif pause is None or pause.keeps:
             item.kept = [*item.kept, Kept(now, notification)]
         else:
             self._lose(item, notification)
 
-    def authorize(self, item: Subscription) -> None:
-        """End a pause and deliver what was kept for less than 4 hours."""
+    def authorize(self, item: Subscription, token_ends: datetime.datetime | None) -> None:
+        """End a pause and deliver what was kept for less than 4 hours. The access token of a person is kept: after its
+        end nothing is delivered until another one comes."""
         kept, oldest = item.kept, self._clock.now() - KEPT
-        item.pause, item.kept = None, []
+        item.pause, item.kept, item.token_ends = None, [], token_ends
         for each in kept:
             if each.at >= oldest:
                 self.deliver(item, each.item)

@@ -446,6 +446,19 @@ async def test_an_account_is_added_and_who_added_it_stays_signed_in(office: Site
     assert await read_account(place_of(office.connection)) is None
 
 
+async def test_whoever_presence_is_subscribed_to_for_is_of_the_tenant_that_signed_in(office: Site) -> None:
+    noor = office.world.person("Noor Bakker")
+    await adding(office, noor)
+    room = presence_room(office.connection, office.world.tell)
+    [first, further] = await room.subscribers()
+    assert (first.person, first.tenant_id) == ("", "")
+    assert (further.account, further.person, further.tenant_id) == (noor, noor, TENANT_ID)
+    token = await room.delegated_token(noor, ["Presence.Read.All"])
+    assert await room.delegated_token(noor, ["Presence.Read.All"]) == token
+    office.passes(seconds=1)
+    assert await room.delegated_token(noor, ["Presence.Read.All"], fresh=True) != token
+
+
 async def test_an_added_account_can_be_removed_and_its_subscription_ends(office: Site) -> None:
     noor = office.world.person("Noor Bakker")
     page = await adding(office, noor)

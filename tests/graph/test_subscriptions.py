@@ -24,7 +24,7 @@ from graph.errors import (
 )
 from graph.subscriptions import NewSubscription, graph_time, refused
 from local.microsoft import MicrosoftEmulator
-from local.sample import TENANT_ID, user_id
+from local.sample import CLIENT_ID, TENANT_ID, user_id
 from tests.graph.conftest import Open
 from tests.graph.endpoint import Endpoint
 from tests.graph.tenant import fault, refusal, seen
@@ -80,6 +80,7 @@ async def test_what_is_there_is_listed_over_all_pages_without_its_client_state(
         (made[1].id, "groups", None),
     ]
     assert {one.notification_url for one in found} == {endpoint.notification_url}
+    assert {(one.application_id, one.creator_id is None) for one in found} == {(CLIENT_ID, False)}
 
 
 async def test_a_list_that_leads_to_another_host_is_not_followed(
@@ -108,6 +109,28 @@ async def test_what_ended_cannot_be_renewed_and_is_ended_without_complaint(
     with pytest.raises(NotFound):
         await reader.renew_subscription(made.id, in_days(3))
     await reader.delete_subscription(made.id)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (404, {"error": {"code": "ExtensionError", "message": "In words."}}),
+        (404, {"error": {"code": "NotFound", "message": ""}}),
+        (404, {"error": {"code": "itemNotFound", "message": ""}}),
+        (404, ""),
+        (410, {"error": {"code": "Gone", "message": ""}}),
+    ],
+    ids=lambda value: value["error"]["code"] if isinstance(value, dict) else str(value) or "no body",
+)
+async def test_in_whatever_words_a_subscription_is_gone(
+    reader: Graph, emulator: MicrosoftEmulator, endpoint: Endpoint, status: int, answer: Any
+) -> None:
+    made = await reader.subscribe(new(endpoint))
+    emulator.faults += [fault(status=status, path=PATH, body=answer, method=verb) for verb in ("PATCH", "DELETE")]
+    with pytest.raises(NotFound):
+        await reader.renew_subscription(made.id, in_days(3))
+    await reader.delete_subscription(made.id)
+    assert [one.method for one in seen(emulator, "subscriptions/")] == ["PATCH", "DELETE"]
 
 
 async def test_ending_a_subscription_leaves_none(
@@ -166,6 +189,19 @@ async def test_a_used_up_quota_is_no_missing_permission(
 async def test_another_fault_of_the_request_stays_what_it_is(reader: Graph, endpoint: Endpoint) -> None:
     with pytest.raises(BadRequest):
         await reader.subscribe(new(endpoint, expiration_date_time=graph_time(in_days(40))))
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [({"error": {"code": "ExtensionError", "message": "In words."}}, NotFound), ("<html>", Unavailable)],
+    ids=["Graph", "a gateway"],
+)
+async def test_whether_something_does_not_exist_is_for_graph_to_say(
+    reader: Graph, emulator: MicrosoftEmulator, endpoint: Endpoint, answer: Any, kind: type[Exception]
+) -> None:
+    emulator.faults.append(fault(status=404, path=PATH, method="POST", body=answer))
+    with pytest.raises(kind):
+        await reader.subscribe(new(endpoint))
 
 
 @given(

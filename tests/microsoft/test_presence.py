@@ -29,11 +29,11 @@ NOBODY = user_id(999)
 BY_ID = "communications/getPresencesByUserId"
 
 
-def act_for(client: Client, user: str, *scopes: str) -> None:
+def act_for(client: Client, user: str, *scopes: str, seconds: int = 3600) -> None:
     """The client carries a delegated token from now on."""
     emulator = client.emulator
     app = emulator.authority.apps[sample.CLIENT_ID]
-    client.token = emulator.tokens.for_user(app, user, scopes, 3600)
+    client.token = emulator.tokens.for_user(app, user, scopes, seconds)
 
 
 async def put(client: Client, user: str, **changes: Any) -> dict[str, Any]:

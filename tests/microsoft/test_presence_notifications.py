@@ -354,6 +354,26 @@ async def test_an_undone_reauthorization_pauses_presences(client: Client, subscr
     assert await told(client, subscriber) == [(ONE, "Away")]
 
 
+@pytest.mark.parametrize("way", ["renew", "reauthorize"])
+async def test_no_presence_is_told_after_the_end_of_the_token_until_another_one_comes(
+    client: Client, subscriber: Subscriber, way: str
+) -> None:
+    made = await watch(client, subscriber, ONE, **rich())
+    path = f"/v1.0/subscriptions/{made['id']}"
+    act_for(client, ACCOUNT, "Presence.Read.All", seconds=60)
+    assert (await client.send("POST", f"{path}/reauthorize")).status == 204
+    await client.control("POST", "clock", {"advance_seconds": 61})
+    await put(client, ONE, availability="Away")
+    assert await told(client, subscriber) == []
+    act_for(client, ACCOUNT, "Presence.Read.All")
+    if way == "renew":
+        renewal = {"expirationDateTime": ahead(client, minutes=60)}
+        assert (await client.send("PATCH", path, json=renewal)).status == 200
+    else:
+        assert (await client.send("POST", f"{path}/reauthorize")).status == 204
+    assert await told(client, subscriber) == [(ONE, "Away")]
+
+
 @pytest.mark.parametrize("event", ["missed", "subscriptionRemoved"])
 async def test_presences_send_no_other_events(client: Client, subscriber: Subscriber, event: str) -> None:
     made = await watch(client, subscriber, ONE)

@@ -68,6 +68,8 @@ class Desk:
         self.slept: list[float] = []
         self.answers: list[Answer] = []
         self.tokens: list[tuple[str, ...]] = []
+        self.fresh: list[bool] = []
+        """Which of those had to be new."""
         self.environment = world.environment
         self.account = ""
         """Object id of the authorization account; while it is empty nobody has signed in."""
@@ -77,6 +79,8 @@ class Desk:
         self.scopes = list(SCOPES)
         self.unannounced: list[str] = []
         """Whom Graph has to be asked about after the last ``ensure``."""
+        self._issued: dict[str, str] = {}
+        """Tokens by person, which are given again where a new one is not asked for."""
         self._runner: web.ServerRunner | None = None
         self._others: list[Tables] = []
         self._rooms: list[Room] = []
@@ -268,16 +272,19 @@ class Desk:
             self.later(seconds=seconds)
 
         async def subscribers() -> list[Subscriber]:
-            first = Subscriber(AUTHORIZATION, self.account, self.signed_in_at if self.account else "")
-            return [first, *(Subscriber(one, one, START.isoformat()) for one in self.further)]
+            first = Subscriber(AUTHORIZATION, self.account, self.signed_in_at if self.account else "", TENANT_ID)
+            return [first, *(Subscriber(one, one, START.isoformat(), TENANT_ID) for one in self.further)]
 
-        async def token(account: str, scopes: Sequence[str]) -> str:
+        async def token(account: str, scopes: Sequence[str], /, *, fresh: bool = False) -> str:
             self.tokens.append(tuple(scopes))
+            self.fresh.append(fresh)
             person = self.account if account == AUTHORIZATION else account
             if not person:
                 raise NobodyError("no account has signed in for this connection")
-            app = self.world.microsoft.authority.apps[CLIENT_ID]
-            return self.world.microsoft.tokens.for_user(app, person, self.scopes, 3600)
+            if fresh or person not in self._issued:
+                app = self.world.microsoft.authority.apps[CLIENT_ID]
+                self._issued[person] = self.world.microsoft.tokens.for_user(app, person, self.scopes, 3600)
+            return self._issued[person]
 
         room = room_of(connection, self.world.tell, subscribers, token)
         room = msgspec.structs.replace(room, environment=self.environment, tables=tables, sleep=sleep)

@@ -5,7 +5,7 @@ import datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from presence.hearing import SETTLED, Said, hear, rank, stamp
+from presence.hearing import SETTLED, Said, hear, is_before, stamp
 from store.presence import Teams, UserPresence
 
 START = datetime.datetime(2026, 3, 2, 9, tzinfo=datetime.UTC)
@@ -87,6 +87,14 @@ def test_a_newer_number_of_the_same_state_is_kept_and_nothing_is_to_do() -> None
 
 
 def test_numbers_of_different_lengths_sort_as_numbers() -> None:
-    assert rank("9") < rank("10") < rank("0011")
-    assert rank("2026-a") < rank("2026-b")
-    assert rank("007") == rank("7")
+    assert is_before("9", "10")
+    assert is_before("10", "0011")
+    assert not is_before("007", "7")
+    assert not is_before("7", "007")
+    assert is_before("9" * 5_000, "1" + "0" * 5_000)
+
+
+def test_texts_sort_as_texts_also_where_one_has_only_digits() -> None:
+    assert is_before("2026-a", "2026-b")
+    assert is_before("0f3a", "1234")
+    assert is_before("1234", "12a4")

@@ -6,12 +6,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from local.azurite import Azurite
 from local.microsoft.presence_forgeries import TOKEN_FLAWS, Flaw, forged_item
+from local.microsoft.presence_sealing import seal
+from local.sample import CLIENT_ID
 from pbx.presence import search_presence
 from presence import intake, listing, push, recorder
 from presence.intake import LARGEST_BODY, receive
@@ -19,12 +23,14 @@ from presence.messages import Answer, Update
 from presence.poll import carry_out
 from presence.report import figures
 from presence.room import memory_of
+from store.document import Settings
 from store.errors import StoreUnavailable
 from store.presence import PresenceStore, PresenceSubscription
 from tests.presence.desk import CERTIFICATE, Desk
 from tests.test_layout import ROOT
 
 ACCEPTED = Answer(202)
+PATIENCE = 30.0
 
 
 @pytest.fixture
@@ -40,6 +46,27 @@ async def record(desk: Desk, noor: str) -> PresenceSubscription:
     made = await desk.subscribe([noor])
     await desk.load_keys(made)
     return made
+
+
+async def _away(*_: Any) -> None:
+    raise StoreUnavailable("it is away")
+
+
+async def _slowly_away(*_: Any) -> None:
+    await asyncio.sleep(0.05)
+    raise StoreUnavailable("it is away")
+
+
+async def _notes(desk: Desk) -> set[str]:
+    """The processes that may not have recorded something."""
+    return set((await desk.room.store.clock()).clock.doubts)
+
+
+async def until(look: Callable[[], Awaitable[set[str]]], wanted: set[str]) -> None:
+    """Wait until something that goes on behind an answer is done."""
+    async with asyncio.timeout(PATIENCE):
+        while await look() != wanted:  # noqa: ASYNC110 - what it waits for is in storage
+            await asyncio.sleep(0.01)
 
 
 # What is believed
@@ -301,59 +328,101 @@ async def test_graph_is_asked_only_about_what_was_not_recorded_behind_the_answer
             raise StoreUnavailable("it is away")
         return await change(self, *args)
 
+    other, memory = desk.process(), memory_of(desk.room)
+    await desk.poll(other)
     monkeypatch.setattr(PresenceStore, "change", slow)
     monkeypatch.setattr(intake, "RECORD_SECONDS", 0.05)
     desk.teams(noor, "Busy")
-    [message] = (await desk.post([desk.rich(record, noor, "Busy")], [desk.token()])).updates
-    assert message == Update(desk.room.id, look=(noor,), process=memory_of(desk.room).process)
-    carried = asyncio.create_task(carry_out(desk.room, message))
-    await asyncio.sleep(0.05)
-    assert desk.asked() == []
-    go_on.set()
-    assert await carried == []
-    assert desk.asked() == ([] if works else [[noor]])
-    await push.submit(desk.room, [noor])
-    assert desk.shown()["1000"] == "away"
     asked = len(desk.asked())
-    assert await carry_out(desk.process(), message) == []
-    assert len(desk.asked()) == asked + 1, "another process cannot know"
+    assert await desk.post([desk.rich(record, noor, "Busy")], [desk.token()]) == ACCEPTED
+    await until(lambda: _notes(desk), {memory.process})
+    go_on.set()
+    assert memory.heard.noting is not None
+    await memory.heard.noting
+    assert await _notes(desk) == (set() if works else {memory.process})
+    desk.later(seconds=14)
+    await desk.poll(other)
+    assert len(desk.asked()) == asked, "whoever is at it gets some time"
+    desk.later(seconds=2)
+    await desk.poll(other)
+    assert len(desk.asked()) == asked + (not works)
+    await push.submit(desk.room, [noor])
+    assert (desk.shown()["1000"], await _notes(desk)) == ("away", set())
 
 
-async def test_while_one_of_two_late_requests_is_open_nothing_is_sure_about_whom_both_are(
+async def test_while_a_late_request_is_open_its_note_stays(
     desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change, turns = PresenceStore.change, [asyncio.Event(), asyncio.Event()]
     asked = iter(turns)
 
     async def slow(self: PresenceStore, *args: Any) -> Any:
-        turn = next(asked)
-        await turn.wait()
-        if turn is turns[1]:
-            monkeypatch.setattr(PresenceStore, "change", change)
-            raise StoreUnavailable("it is away")
+        await next(asked).wait()
         return await change(self, *args)
 
     monkeypatch.setattr(PresenceStore, "change", slow)
     monkeypatch.setattr(intake, "RECORD_SECONDS", 0.05)
     heard = memory_of(desk.room).heard
-    desk.teams(noor, "DoNotDisturb")
-    [message] = (await desk.post([desk.rich(record, noor, "Busy", "1")], [desk.token()])).updates
-    assert (await desk.post([desk.rich(record, noor, "DoNotDisturb", "2")], [desk.token()])).updates == ()
-    assert (message.look, heard.unsure) == ((noor,), {noor})
+    for name, number in (("Busy", "1"), ("DoNotDisturb", "2")):
+        assert await desk.post([desk.rich(record, noor, name, number)], [desk.token()]) == ACCEPTED
     turns[0].set()
     await asyncio.wait([next(iter(heard.late))])
-    assert (heard.unsure, heard.sure) == ({noor}, set())
+    assert await _notes(desk) == {memory_of(desk.room).process}
+    monkeypatch.setattr(PresenceStore, "change", change)
     turns[1].set()
-    assert await carry_out(desk.room, message) == []
-    assert desk.asked() == [[noor]]
+    assert heard.noting is not None
+    await heard.noting
+    assert await _notes(desk) == set()
+    await push.submit(desk.room, [noor])
     assert desk.shown()["1000"] == "do_not_disturb"
 
 
-async def test_what_fails_at_once_is_asked_about_whatever_was_sure_before(
+async def test_a_note_that_cannot_be_made_is_for_the_poll_of_this_process(
     desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    memory_of(desk.room).heard.sure.add(noor)
+    await desk.poll()
+    desk.teams(noor, "Busy")
+    with monkeypatch.context() as away:
+        for name in ("change", "clock"):
+            away.setattr(PresenceStore, name, _slowly_away)
+        away.setattr(intake, "RECORD_SECONDS", 0.01)
+        assert await desk.post([desk.rich(record, noor, "Busy")], [desk.token()]) == ACCEPTED
+        noting = memory_of(desk.room).heard.noting
+        assert noting is not None
+        await noting
+    await desk.poll()
+    assert desk.shown()["1000"] == "away"
 
+
+async def test_who_makes_us_hold_too_much_is_answered_and_graph_is_asked(
+    desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, change = asyncio.Event(), PresenceStore.change
+
+    async def slow(self: PresenceStore, *args: Any) -> Any:
+        await go_on.wait()
+        return await change(self, *args)
+
+    await desk.poll()
+    monkeypatch.setattr(PresenceStore, "change", slow)
+    monkeypatch.setattr(intake, "RECORD_SECONDS", 0.05)
+    assert await desk.post([desk.rich(record, noor, "Busy", "1")], [desk.token()]) == ACCEPTED
+    monkeypatch.setattr(intake, "LATE_BYTES", 3_000)
+    heard = memory_of(desk.room).heard
+    desk.teams(noor, "DoNotDisturb")
+    assert await desk.post([desk.rich(record, noor, "DoNotDisturb", "2")], [desk.token()]) == ACCEPTED
+    assert len(heard.late) == 1
+    go_on.set()
+    assert heard.noting is not None
+    await heard.noting
+    desk.later(seconds=16)
+    await desk.poll()
+    assert desk.shown()["1000"] == "do_not_disturb"
+
+
+async def test_what_fails_at_once_is_asked_about(
+    desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def fails(*_: Any) -> None:
         raise ZeroDivisionError
 
@@ -411,6 +480,115 @@ async def test_storage_that_fails_has_graph_asked_about_what_was_proven(
     assert answer == Answer(202, updates=(Update(desk.room.id, look=(noor,)),))
 
 
+@pytest.mark.parametrize("method", ["subscriptions", "clock"], ids=["subscriptions", "rules"])
+async def test_storage_that_fails_before_anything_is_proven_has_graph_asked_and_is_told_once(
+    desk: Desk,
+    record: PresenceSubscription,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+) -> None:
+    [noor] = record.users
+    await desk.post([desk.rich(record, noor, "Available")], [desk.token()])
+    desk.later(minutes=1)
+    item, token = desk.rich(record, noor, "Busy"), desk.token()
+    forged = item | {"clientState": "made up"}
+    with monkeypatch.context() as away:
+        if method == "subscriptions":
+            away.setattr(PresenceStore, "subscriptions", _away)
+        else:
+            away.setattr(type(desk.room.settings), "load", _away)
+        caplog.clear()
+        assert await desk.post([forged], [token]) == ACCEPTED
+        answers = [await desk.post([item], [token]) for _ in range(3)]
+        assert answers == [Answer(202, updates=(Update(desk.room.id, look=(noor,)),))] * 3
+        assert sum("cannot be recorded" in text for text in caplog.messages) == 1
+    caplog.set_level(logging.INFO, "presence")
+    assert await desk.post([item], [token]) == ACCEPTED
+    assert sum("recorded again" in text for text in caplog.messages) == 1
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_requests_that_wait_for_storage_fail_together(
+    desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = 0
+
+    async def fails(*_: Any) -> None:
+        nonlocal reads
+        reads += 1
+        await asyncio.sleep(0.01)
+        raise StoreUnavailable("it is away")
+
+    desk.later(minutes=1)
+    monkeypatch.setattr(PresenceStore, "subscriptions", fails)
+    token = desk.token()
+    await asyncio.gather(*(desk.post([desk.rich(record, noor, "Busy")], [token]) for _ in range(10)))
+    assert reads < 4
+
+
+async def test_a_state_without_a_number_that_is_sent_again_is_not_the_newest(
+    desk: Desk, record: PresenceSubscription, noor: str
+) -> None:
+    busy, token = desk.rich(record, noor, "DoNotDisturb"), desk.token()
+    for item in (busy, desk.rich(record, noor, "Available"), busy):
+        assert await desk.post([item], [token]) == ACCEPTED
+    assert desk.shown()["1000"] == "available"
+    assert await desk.post([desk.rich(record, noor, "DoNotDisturb")], [token]) == ACCEPTED
+    assert desk.shown()["1000"] == "do_not_disturb"
+
+
+async def test_only_so_many_states_without_a_number_are_remembered(
+    desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "REPEATS", 3)
+    token = desk.token()
+    for name in ("Busy", "Available") * 3:
+        await desk.post([desk.rich(record, noor, name)], [token])
+    assert len(memory_of(desk.room).heard.unnumbered) == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "shown"),
+    [
+        ({"availability": "Busy", "activity": None}, "away"),
+        ({"availability": "Busy", "activity": "Busy", "sequenceNumber": 77}, "away"),
+        ({"availability": "Busy", "activity": "Busy", "sequenceNumber": None}, "away"),
+        ({"availability": None, "activity": "Busy"}, ""),
+        ({"activity": "Busy"}, ""),
+        ({"availability": 3, "activity": "Busy"}, ""),
+    ],
+    ids=["no activity", "number", "no number", "null", "missing", "not a text"],
+)
+async def test_what_graph_leaves_empty_is_no_forgery(
+    desk: Desk, record: PresenceSubscription, noor: str, content: dict[str, Any], shown: str
+) -> None:
+    sealed = seal({"id": noor, **content}, CERTIFICATE, record.certificate_id)
+    item = desk.basic(record, noor) | {"encryptedContent": sealed, "resource": None}
+    answer = await desk.post([item], [desk.token()])
+    assert answer.updates == (() if shown else (Update(desk.room.id, look=(noor,)),))
+    assert desk.shown()["1000"] == (shown or "available")
+    assert memory_of(desk.room).refused == 0
+
+
+async def test_an_application_written_in_capitals_is_the_same(
+    desk: Desk, record: PresenceSubscription, noor: str
+) -> None:
+    base = await desk.room.settings.load()
+    document = msgspec.to_builtins(base.settings)
+    document["microsoft"]["client_id"] = CLIENT_ID.upper()
+    await desk.room.settings.save(msgspec.convert(document, Settings), base)
+    memory_of(desk.room).forget_rules()
+    assert await desk.post([desk.rich(record, noor, "Busy")], [desk.token()]) == ACCEPTED
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_a_body_of_many_empty_items_is_dropped_as_a_whole(desk: Desk, record: PresenceSubscription) -> None:
+    body = b'{"value": [' + b"{}," * (intake.MOST_ITEMS + 1) + b"{}]}"
+    assert intake.parse(body) == ([], [], 1)
+    assert await receive(desk.room, {}, body) == ACCEPTED
+
+
 async def test_secrets_and_contents_are_in_no_log(
     desk: Desk, record: PresenceSubscription, noor: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -427,7 +605,6 @@ async def test_650_users_in_one_request_are_recorded_together(desk: Desk, monkey
     ids = await desk.staff(650)
     record = await desk.subscribe(ids)
     await desk.load_keys(record)
-    monkeypatch.setattr(intake, "RECORD_SECONDS", 30.0)  # the machine of the tests is shared
     monkeypatch.setattr(intake, "ANSWER_SECONDS", 0.0)
     body_items = [desk.rich(record, one, "Busy", "1") for one in ids]
     started = time.monotonic()

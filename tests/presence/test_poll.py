@@ -10,8 +10,11 @@ from local.emulator import Fault
 from local.pbx.directory import Extension
 from presence.messages import Update
 from presence.poll import SWEEP, carry_out, look_again, poll
+from presence.preferences import set_preferences
+from presence.report import figures
+from presence.room import memory_of
 from store.errors import StoreUnavailable
-from store.presence import Preference, UserPresence
+from store.presence import Preference, PresenceStore, UserPresence
 from tests.presence.desk import Desk
 
 
@@ -381,3 +384,136 @@ async def test_switched_on_it_begins_at_once(desk: Desk) -> None:
     await desk.rules()
     await look_again(desk.room)
     assert desk.shown()["1000"] == "away"
+
+
+# What is in the way
+
+
+def forbidden(path: str) -> Fault:
+    body = {"error": {"code": "Forbidden", "message": "no"}}
+    return Fault(kind="status", path=path, status=403, times=None, body=body)
+
+
+async def test_what_only_sweeps_meet_is_told_until_one_goes_well(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "presence")
+    [noor] = await desk.world.staff(1)
+    await desk.poll()
+    await desk.subscribe([noor])
+    fault = forbidden("/v1.0/communications/*")
+    desk.world.microsoft.faults.append(fault)
+    for _ in range(30):
+        desk.later(seconds=60)
+        await desk.poll()
+    [reason] = (await desk.room.health.load()).reasons
+    assert reason.code == "presence_unread"
+    assert sum("Attention needed" in text for text in caplog.messages) == 1
+    assert not any("read from Microsoft Graph again" in text for text in caplog.messages)
+    desk.world.microsoft.faults.remove(fault)
+    desk.later(seconds=60)
+    await desk.poll()
+    assert (await desk.room.health.load()).reasons == []
+    assert sum("read from Microsoft Graph again" in text for text in caplog.messages) == 1
+
+
+async def test_groups_that_cannot_be_read_are_named(desk: Desk) -> None:
+    await desk.world.staff(1)
+    group = desk.world.group("Sales")
+    await desk.rules(users="groups", group_ids=[group])
+    desk.world.microsoft.faults.append(forbidden("/v1.0/groups/*"))
+    await desk.poll()
+    [reason] = (await desk.room.health.load()).reasons
+    assert "members of groups" in reason.message
+    assert "Group.Read.All" in reason.action
+    assert "Presence.Read.All" not in reason.message + reason.action
+
+
+async def test_graph_is_left_alone_as_long_as_it_asks_for(desk: Desk) -> None:
+    await desk.world.staff(1)
+    await desk.poll()
+    fault = Fault(kind="status", path="/v1.0/communications/*", status=429, times=None, headers={"Retry-After": "120"})
+    desk.world.microsoft.faults.append(fault)
+    desk.later(seconds=30)
+    await desk.poll()
+    asked = len(desk.asked())
+    for _ in range(11):
+        desk.later(seconds=10)
+        await desk.poll()
+    assert len(desk.asked()) == asked
+    desk.later(seconds=10)
+    await desk.poll()
+    assert len(desk.asked()) > asked
+
+
+async def test_subscriptions_are_kept_while_graph_does_not_answer_questions(desk: Desk) -> None:
+    desk.account = (await desk.world.staff(1))[0]
+    await desk.poll()
+    desk.move_to("https://bridge.contoso.example")
+    desk.world.microsoft.faults.append(forbidden("/v1.0/communications/*"))
+    desk.later(seconds=30)
+    assert Update(desk.room.id, subscriptions=True) in await poll(desk.room)
+
+
+async def test_a_sweep_that_was_asked_for_is_not_lost_to_somebody_elses_note(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [noor] = await desk.world.staff(1)
+    await desk.poll()
+    desk.teams(noor, "Busy")
+    set_clock = PresenceStore.set_clock
+
+    async def overtaken(self: PresenceStore, *args: Any) -> bool:
+        monkeypatch.undo()
+        kept = await self.clock()
+        await set_clock(self, msgspec.structs.replace(kept.clock, refused=1), kept.etag)
+        return await set_clock(self, *args)
+
+    monkeypatch.setattr(PresenceStore, "set_clock", overtaken)
+    await look_again(desk.room)
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_a_clock_that_was_wrong_does_not_keep_us_from_asking(desk: Desk) -> None:
+    [noor] = await desk.world.staff(1)
+    desk.later(hours=5)
+    await desk.poll()
+    desk.later(hours=-5)
+    desk.teams(noor, "Busy")
+    await desk.poll()
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_a_process_that_knows_presence_as_off_does_what_a_message_says(desk: Desk) -> None:
+    [noor] = await desk.world.staff(1)
+    other = desk.process()
+    await desk.rules(enabled=False)
+    assert await carry_out(other, Update(other.id)) == []
+    old = memory_of(other)._rules
+    await desk.rules()
+    memory_of(other)._rules = old
+    await poll(desk.room)
+    desk.teams(noor, "Busy")
+    assert await carry_out(other, Update(other.id, look=(noor,))) == []
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_other_rules_do_not_count_as_a_delay(desk: Desk) -> None:
+    [noor] = await desk.world.staff(1)
+    desk.teams(noor, "Busy")
+    await desk.poll()
+    assert ((await desk.record(noor)).delay_ms or 0) > 0
+    desk.later(hours=5)
+    await desk.rules(default_map={"Busy": "lunch"})
+    await look_again(desk.room)
+    assert desk.shown()["1000"] == "lunch"
+    row = await desk.record(noor)
+    assert row.delay_ms is None
+    assert (await figures(desk.room)).delay_ms.p95 is None
+    desk.later(hours=5)
+    decided = await set_preferences(desk.room, [noor], own_map={"Busy": "away"}, by="person")
+    for update in decided.updates:
+        await carry_out(desk.room, update)
+    assert (desk.shown()["1000"], (await desk.record(noor)).delay_ms) == ("away", None)
+    desk.later(minutes=1)
+    desk.teams(noor, "DoNotDisturb")
+    await desk.poll()
+    assert 0 < ((await desk.record(noor)).delay_ms or 0) < 60_000

@@ -8,15 +8,15 @@ import pytest
 
 from local.emulator import Fault
 from pbx.client import Pbx
-from pbx.errors import PbxError
-from pbx.presence import write_presence
+from pbx.errors import Busy, PbxError, Unreachable, from_errcode
+from pbx.presence import Shown, search_presence, write_presence
 from presence import listing, mapping, push, writing
 from presence.messages import Update
-from presence.poll import carry_out, poll
+from presence.poll import carry_out, look_again, poll
 from presence.push import push_pending, submit
 from presence.room import memory_of
-from store.document import PresenceChoice
-from store.errors import StoreUnavailable
+from store.document import PresenceChoice, Settings
+from store.errors import LeaseLost, StoreUnavailable
 from store.leases import Lease
 from store.presence import Preference, PresenceStore, UserPresence
 from tests.presence.desk import Desk
@@ -29,7 +29,7 @@ async def test_the_extension_follows_teams(desk: Desk) -> None:
     assert desk.shown()["1000"] == "away"
     row = await desk.record(noor)
     assert (row.is_pending, row.written, row.outcome) == (False, "away", "write")
-    assert row.delay_ms > 0
+    assert (row.delay_ms or 0) > 0
     assert row.written_at > row.heard_at
 
 
@@ -516,3 +516,246 @@ async def test_a_write_without_an_answer_is_not_taken_for_somebodys_choice(desk:
     assert await submit(desk.room, [noor])
     assert desk.shown()["1000"] == "do_not_disturb"
     assert (await desk.record(noor)).sent == ""
+
+
+# What the PBX does not take
+
+
+@pytest.mark.parametrize("errcode", [-2, 2], ids=["internal error", "still working"])
+async def test_one_that_the_pbx_fails_at_keeps_nobody_else_waiting(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, errcode: int
+) -> None:
+    ids = await desk.staff(4)
+    bad = (await desk.record(ids[2])).pbx_id
+    inner, tries = write_presence, []
+
+    async def fails(pbx: Pbx, extension_id: int, status: str) -> None:
+        if extension_id != bad:
+            return await inner(pbx, extension_id, status)
+        tries.append(desk.world.now)
+        raise from_errcode(errcode, "FAILED")
+
+    monkeypatch.setattr(writing, "write_presence", fails)
+    await poll(desk.room)
+    for one in ids:
+        await desk.hear(one, "Away")
+    assert not await push_pending(desk.room)
+    assert list(desk.shown().values()) == ["away", "away", "available", "away"]
+    assert (await desk.record(ids[2])).is_pending
+    for one in ids:
+        desk.teams(one, "Away")
+    for one in (ids[0], ids[2]):
+        desk.teams(one, "DoNotDisturb")
+        await desk.hear(one, "DoNotDisturb")
+    assert not await push_pending(desk.room)
+    assert desk.written()[-1][1] == "do_not_disturb"
+    for _ in range(60):
+        desk.later(seconds=10)
+        await desk.poll()
+    assert len(tries) < 12, "it is tried less and less often"
+    monkeypatch.undo()
+    desk.later(minutes=10)
+    await desk.poll()
+    assert desk.shown()["1002"] == "do_not_disturb"
+    assert memory_of(desk.room).trouble.users == {}
+
+
+async def test_who_failed_last_comes_after_the_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await desk.rules(writes=1)
+    ids = await desk.staff(4)
+    memory_of(desk.room).trouble.users[ids[3]] = 1
+    for one in ids:
+        await desk.hear(one, "Away")
+    assert not await push_pending(desk.room)
+    order = [(await desk.record(one)).pbx_id for one in (ids[2], ids[1], ids[0], ids[3])]
+    assert [pbx_id for pbx_id, _ in desk.written()] == order
+
+
+async def test_a_limit_of_the_pbx_is_that_users_fault_alone(desk: Desk) -> None:
+    ids = await desk.staff(2)
+    for one in ids:
+        await desk.hear(one, "Away")
+    desk.world.pbx.faults.append(desk.fault("errcode", "/openapi/v1.0/extension/update", options={"errcode": 60002}))
+    assert await submit(desk.room, ids)
+    rows = [await desk.record(one) for one in ids]
+    assert sorted(row.outcome for row in rows) == ["failed", "write"]
+
+
+async def test_a_feature_that_is_off_is_told_and_left_to_the_administrator(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    await poll(desk.room)
+    desk.teams(noor, "Away")
+    await desk.hear(noor, "Away")
+    fault = desk.fault("errcode", "/openapi/v1.0/extension/update", options={"errcode": 10005}, times=None)
+    desk.world.pbx.faults.append(fault)
+    assert not await submit(desk.room, [noor])
+    [reason] = (await desk.room.health.load()).reasons
+    assert (reason.code, "permission" in reason.message) == ("presence_unwritten", True)
+    desk.later(seconds=10)
+    assert await desk.poll() == []
+    desk.world.pbx.faults.remove(fault)
+    desk.later(minutes=10)
+    await desk.poll()
+    assert desk.shown()["1000"] == "away"
+    assert (await desk.room.health.load()).reasons == []
+
+
+async def test_a_pbx_that_is_away_for_long_is_told(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Away")
+
+    async def unreachable(*_: Any) -> None:
+        raise Unreachable("no connection")
+
+    monkeypatch.setattr(listing, "search_presence", unreachable)
+    assert not await submit(desk.room, [noor])
+    desk.later(minutes=9)
+    assert not await submit(desk.room, [noor])
+    assert (await desk.room.health.load()).reasons == []
+    desk.later(minutes=2)
+    assert not await submit(desk.room, [noor])
+    assert [reason.code for reason in (await desk.room.health.load()).reasons] == ["presence_unwritten"]
+    monkeypatch.undo()
+    assert await submit(desk.room, [noor])
+    assert (await desk.room.health.load()).reasons == []
+
+
+async def test_a_pbx_at_a_heavy_task_is_left_alone_for_a_minute(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    [noor] = await desk.staff(1)
+    await desk.poll()
+    desk.teams(noor, "Away")
+    await desk.hear(noor, "Away")
+
+    async def at_work(*_: Any) -> None:
+        raise Busy("a backup", 70082)
+
+    monkeypatch.setattr(listing, "search_presence", at_work)
+    assert not await submit(desk.room, [noor])
+    monkeypatch.undo()
+    desk.later(seconds=50)
+    await desk.poll()
+    assert desk.shown()["1000"] == "available"
+    desk.later(seconds=10)
+    await desk.poll()
+    assert desk.shown()["1000"] == "away"
+
+
+async def test_a_repeated_write_is_not_sent_when_somebody_else_may_be_writing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [noor] = await desk.staff(1)
+    await desk.hear(noor, "Away")
+    desk.world.pbx.faults.append(desk.fault("errcode", "/openapi/v1.0/extension/update", options={"errcode": 70082}))
+    checked = 0
+
+    def check(_: Lease) -> None:
+        nonlocal checked
+        checked += 1
+        if checked > 2:  # for its turn, and before it was sent for the first time
+            raise LeaseLost("another process took over")
+
+    monkeypatch.setattr(Lease, "check", check)
+    assert not await submit(desk.room, [noor])
+    assert len(desk.written()) == 1
+    assert desk.shown()["1000"] == "available"
+
+
+@pytest.mark.parametrize("knows", [True, False], ids=["in full", "never"])
+async def test_a_status_that_a_list_does_not_say_is_nobodys_choice(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, knows: bool
+) -> None:
+    [noor] = await desk.staff(1)
+    inner, queried = search_presence, Pbx.queried
+
+    async def wordless(*args: Any) -> dict[int, Shown]:
+        return {key: msgspec.structs.replace(one, presence_status=None) for key, one in (await inner(*args)).items()}
+
+    async def silent(self: Pbx, *args: Any) -> Any:
+        return [msgspec.structs.replace(one, presence_status=None) for one in await queried(self, *args)]
+
+    monkeypatch.setattr(listing, "search_presence", wordless)
+    if not knows:
+        monkeypatch.setattr(Pbx, "queried", silent)
+    for name, status in (("Busy", "away"), ("Available", "available"), ("DoNotDisturb", "do_not_disturb")):
+        await desk.hear(noor, name)
+        assert await submit(desk.room, [noor])
+        assert desk.shown()["1000"] == status
+    desk.choose("1000", "lunch")
+    await desk.hear(noor, "Busy")
+    assert await submit(desk.room, [noor])
+    assert desk.shown()["1000"] == ("lunch" if knows else "away")
+
+
+# Several processes
+
+
+async def test_other_rules_count_for_a_process_that_knows_the_old_ones(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    other = desk.process()
+    await desk.poll()
+    desk.teams(noor, "DoNotDisturb")
+    desk.later(seconds=30)
+    await desk.poll()
+    assert desk.shown()["1000"] == "do_not_disturb"
+    await memory_of(other).rules(other, other.now())
+    old = memory_of(other)._rules
+    await desk.rules(default_map={"DoNotDisturb": "available"})
+    memory_of(other)._rules = old
+    [message] = await look_again(desk.room) or [Update(desk.room.id)]
+    assert await carry_out(other, message) == []
+    assert desk.shown()["1000"] == "available"
+
+
+async def test_rules_that_change_while_a_process_writes_are_noticed(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "LOOK_SECONDS", 0.01)
+    await desk.rules(writes=5)
+    ids = await desk.staff(40)
+    other, noticed = desk.process(), asyncio.Event()
+    for one in ids:
+        await desk.hear(one, "DoNotDisturb")
+    inner = write_presence
+
+    async def slowly(pbx: Pbx, extension_id: int, status: str) -> None:
+        if len(desk.written()) == 10:
+            base = await desk.room.settings.load()
+            document = msgspec.to_builtins(base.settings)
+            document["presence"]["default_map"]["DoNotDisturb"] = "away"
+            await desk.room.settings.save(msgspec.convert(document, Settings), base)
+            await desk.room.store.new_edition()
+            await asyncio.sleep(0.3)
+            noticed.set()
+        await inner(pbx, extension_id, status)
+
+    monkeypatch.setattr(writing, "write_presence", slowly)
+    assert not await push_pending(other)
+    assert noticed.is_set()
+    assert [status for _, status in desk.written()[-10:]] == ["away"] * 10
+
+
+async def test_whom_another_process_was_told_of_does_not_wait_for_a_backlog(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "LOOK_SECONDS", 0.01)
+    await desk.rules(writes=2)
+    *ids, late = await desk.staff(61)
+    await desk.poll()
+    for one in ids:
+        await desk.hear(one, "Away")
+    writer, other = desk.room, desk.process()
+    draining = asyncio.create_task(push_pending(writer))
+    inner, told = write_presence, []
+
+    async def slowly(pbx: Pbx, extension_id: int, status: str) -> None:
+        await inner(pbx, extension_id, status)
+        await asyncio.sleep(0.02)
+        if len(desk.written()) == 5:
+            await desk.hear(late, "DoNotDisturb")
+            told.append(await submit(other, [late]))
+
+    monkeypatch.setattr(writing, "write_presence", slowly)
+    await draining
+    assert told == [False], "the other process cannot write it itself"
+    place = [status for _, status in desk.written()].index("do_not_disturb")
+    assert place < 30

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.emulator import Fault
+from local.microsoft.errors import GraphError
 from presence import subscriptions
 from presence.certificates import LIFETIME, RENEW_BEFORE, current_certificate
 from presence.messages import Update
@@ -31,6 +32,20 @@ async def served(desk: Desk) -> Desk:
     ids = await desk.staff(3)
     desk.account = ids[0]
     return desk
+
+
+PATH = "/v1.0/subscriptions"
+ONE = f"{PATH}/*"
+
+
+def refusing(status: int, code: str, **options: Any) -> Fault:
+    """Graph's own kind of error answer."""
+    return Fault(kind="status", status=status, body={"error": {"code": code, "message": "In words."}}, **options)
+
+
+def sent(desk: Desk, method: str) -> int:
+    """How many requests about subscriptions reached Graph."""
+    return sum(one.method == method and one.path.startswith(PATH) for one in desk.world.microsoft.requests)
 
 
 def at_graph(desk: Desk) -> list[dict[str, Any]]:
@@ -75,6 +90,64 @@ async def test_it_is_renewed_in_time_and_not_before(served: Desk) -> None:
     assert renewed.expires_at > first.expires_at
 
 
+async def test_it_is_announced_on_after_the_first_token_has_ended(served: Desk) -> None:
+    first = await served.ensure()
+    assert first is not None
+    await memory_of(served.room).trust.load(served.room.secrets, first.certificate_id)
+    served.pass_time(minutes=34)
+    await served.ensure()
+    served.pass_time(minutes=27)
+    served.teams(first.users[0], "Busy")
+    await served.world.microsoft.postman.settle()
+    assert "away" in served.shown().values()
+    assert served.fresh == [True, True], "Graph keeps the token of each step"
+
+
+async def test_the_tenant_is_that_of_the_sign_in_whatever_is_in_the_token(
+    served: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.presence.desk.TENANT_ID", "00000000-AAAA-4000-8000-000000000000")
+    record = await served.ensure()
+    assert record is not None
+    assert record.tenant_id == "00000000-aaaa-4000-8000-000000000000"
+
+
+async def test_a_clock_that_is_a_little_ahead_asks_for_no_more_than_graph_grants(served: Desk) -> None:
+    served.later(seconds=30)
+    record = await served.ensure()
+    assert record is not None
+    assert (record.state, record.certificate_id != "", record.last_error) == ("live", True, "")
+
+
+async def test_what_graph_grants_for_less_is_renewed_when_as_much_of_that_is_left(
+    served: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    twenty = datetime.timedelta(minutes=20)
+    monkeypatch.setattr("local.microsoft.subscription_rules.expiry", lambda _asked, now, _kind: now + twenty)
+    first = await served.ensure()
+    assert first is not None
+    served.pass_time(minutes=10)
+    assert await served.ensure() == first
+    served.pass_time(minutes=2)
+    second = await served.ensure()
+    assert second is not None
+    assert (second.id, second.expires_at > first.expires_at) == (first.id, True)
+    assert await served.ensure() == second
+
+
+async def test_what_graph_ends_at_once_is_not_made_anew_all_the_time(
+    served: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("local.microsoft.subscription_rules.expiry", lambda _asked, now, _kind: now)
+    for _ in range(5):
+        await served.ensure()
+        served.pass_time(seconds=10)
+    assert sent(served, "POST") == 1
+    served.pass_time(seconds=10)
+    await served.ensure()
+    assert sent(served, "POST") == 2
+
+
 async def test_when_it_is_renewed_those_who_came_and_went_are_considered(served: Desk) -> None:
     first = await served.ensure()
     assert first is not None
@@ -94,6 +167,20 @@ async def test_one_that_graph_does_not_know_any_more_is_made_anew(served: Desk) 
     assert first is not None
     assert second is not None
     assert (second.state, second.id != first.id) == ("live", True)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(404, "ExtensionError"), (404, "itemNotFound"), (410, "Gone"), (400, "BadRequest")]
+)
+async def test_one_that_cannot_be_renewed_is_made_anew(served: Desk, status: int, code: str) -> None:
+    first = await served.ensure()
+    served.world.microsoft.faults += [refusing(status, code, method=verb, path=ONE) for verb in ("PATCH", "DELETE")]
+    served.pass_time(minutes=34)
+    second = await served.ensure()
+    assert first is not None
+    assert second is not None
+    assert (second.state, second.last_error, second.id != first.id) == ("live", "", True)
+    assert [made["id"] for made in at_graph(served)] == [second.id]
 
 
 async def test_graph_may_ask_for_a_renewal(served: Desk) -> None:
@@ -127,6 +214,31 @@ async def test_one_of_another_deployment_does_not(served: Desk) -> None:
     assert record.last_error.startswith("Another deployment at 127.0.0.1")
 
 
+@pytest.mark.parametrize(
+    "other",
+    [{"creatorId": "bbbb0001-0000-4000-8000-000000000001"}, {"applicationId": "bbbb0002-0000-4000-8000-000000000002"}],
+    ids=["person", "application"],
+)
+@pytest.mark.parametrize("host", ["elsewhere.example", ""])
+async def test_those_of_others_are_left_alone_whatever_an_administrator_is_shown(
+    served: Desk, other: dict[str, str], host: str
+) -> None:
+    own = await served.ensure()
+    assert own is not None
+    await served.room.store.remove_subscription(ACCOUNT)
+    [item] = served.world.microsoft.subscriptions.live()
+    mine = {"id": item.id, "resource": item.resource, "notificationUrl": item.notification_url}
+    url = f"https://{host}/notifications/presence" if host else item.notification_url
+    listed = [{**mine, "id": "another-s", "notificationUrl": url, **other}, mine]
+    served.world.microsoft.faults.append(
+        Fault(kind="status", method="GET", path=PATH, status=200, body={"value": listed})
+    )
+    record = await served.ensure()
+    assert record is not None
+    assert (record.state, record.last_error) == ("live", "")
+    assert [one.path for one in served.world.microsoft.requests if one.method == "DELETE"] == [f"{PATH}/{own.id}"]
+
+
 async def test_without_an_account_it_says_so_and_waits_longer_each_time(
     served: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -158,6 +270,63 @@ async def test_where_graph_takes_no_certificate_changes_are_announced_without_th
     assert record is not None
     assert (record.state, record.certificate_id) == ("live", "")
     assert [made["certificate"] for made in at_graph(served)] == [None]
+
+
+@pytest.mark.parametrize("code", ["Request_ResourceNotFound", "NotFound", "ExtensionError"])
+@pytest.mark.parametrize("status", [404, 400])
+async def test_who_does_not_exist_any_more_costs_nobody_else_the_announcements(
+    served: Desk, monkeypatch: pytest.MonkeyPatch, code: str, status: int
+) -> None:
+    served.world.microsoft.presences.switches.unknown_ids = "refused"
+    monkeypatch.setattr(
+        "local.microsoft.presence_subscriptions.not_found", lambda _: GraphError(status, code, "There is no such user.")
+    )
+    gone = next(key for key in await served.room.store.all() if key != served.account)
+    served.world.microsoft.directory.delete(served.world.microsoft.directory.entities[gone])
+    record = await served.ensure()
+    assert record is not None
+    assert (record.state, record.last_error, record.strangers) == ("live", "", [gone])
+    assert record.certificate_id, "with the presence in the notifications"
+    assert sorted([*record.users, gone]) == sorted(await served.room.store.all())
+    assert served.unannounced == record.users
+    tries = sent(served, "POST")
+    served.pass_time(minutes=34)
+    renewed = await served.ensure()
+    assert renewed is not None
+    assert (renewed.id, renewed.strangers, sent(served, "POST")) == (record.id, [gone], tries)
+
+
+@pytest.mark.parametrize("answers", ["unknown", "refused"])
+async def test_a_refusal_that_is_about_nobody_counts_as_it_was(served: Desk, answers: Any) -> None:
+    served.world.microsoft.presences.switches.unknown_ids = answers
+    served.world.microsoft.faults.append(refusing(400, "InvalidRequest", method="POST", path=PATH, times=None))
+    record = await served.ensure()
+    assert record is not None
+    assert (record.state, "InvalidRequest 400" in record.last_error) == ("gone", True)
+    assert (sent(served, "POST"), len(served.asked())) == (2, 1), "with the certificate and without it, no more"
+
+
+async def test_when_graph_knows_nobody_or_cannot_say_the_refusal_counts(served: Desk) -> None:
+    presences = "/v1.0/communications/getPresencesByUserId"
+    for answer in (refusing(404, "NotFound", path=presences, times=None), refusing(403, "Forbidden", path=presences)):
+        refusal = refusing(404, "ExtensionError", method="POST", path=PATH)
+        served.world.microsoft.faults[:] = [refusal, answer]
+        record = await served.ensure()
+        assert record is not None
+        assert (record.state, "ExtensionError 404" in record.last_error) == ("gone", True)
+        served.pass_time(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("wish", "minutes"), [("30", 1), ("600", 10), ("86400", 60), ("9" * 30, 60)], ids=["short", "long", "day", "ages"]
+)
+async def test_graph_is_not_asked_again_before_it_wants_to_be(served: Desk, wish: str, minutes: int) -> None:
+    fault = refusing(503, "ServiceUnavailable", method="POST", path=PATH, headers={"Retry-After": wish})
+    served.world.microsoft.faults.append(fault)
+    record = await served.ensure()
+    assert record is not None
+    pause = datetime.datetime.fromisoformat(record.next_try_at) - served.world.now
+    assert datetime.timedelta(minutes=minutes) - pause < datetime.timedelta(seconds=1)
 
 
 async def test_an_answer_that_got_lost_is_no_second_subscription(served: Desk) -> None:
@@ -219,6 +388,31 @@ async def test_a_further_account_announces_those_for_whom_there_is_no_room(
     assert served.unannounced == second.users, "they were not announced for a moment"
 
 
+async def test_who_comes_while_two_accounts_have_room_is_announced(
+    served: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "IDS_A_CALL", 2)
+    first = await served.ensure()
+    assert first is not None
+    left, bob = first.users
+    served.further = [bob]
+    await served.ensure()
+
+    async def follow(*, is_followed: bool) -> list[str]:
+        def change(_key: str, row: UserPresence | None) -> UserPresence | None:
+            return None if row is None else msgspec.structs.replace(row, is_followed=is_followed)
+
+        await served.room.store.change([left], change)
+        served.pass_time(minutes=35)
+        await served.ensure()
+        records = [await served.subscription(), await served.subscription(bob)]
+        return sorted(user for record in records if record is not None for user in record.users)
+
+    others = sorted(set(await served.room.store.all()) - {left})
+    assert await follow(is_followed=False) == others
+    assert await follow(is_followed=True) == sorted([left, *others])
+
+
 async def test_an_account_that_was_taken_away_leaves_its_users_to_the_poll(
     served: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +465,26 @@ async def test_switched_off_the_subscriptions_end_at_graph(served: Desk) -> None
     assert await end_all(served.room) == []
     assert at_graph(served) == []
     assert await served.room.store.subscriptions() == {}
+
+
+async def test_one_is_ended_with_the_token_at_hand_unless_graph_does_not_take_it_any_more(served: Desk) -> None:
+    await served.ensure()
+    fault = refusing(401, "InvalidAuthenticationToken", method="DELETE", path=ONE)
+    served.world.microsoft.faults.append(fault)
+    assert await end_all(served.room) == []
+    assert at_graph(served) == []
+    assert served.fresh == [True, False, True]
+
+
+async def test_a_token_that_graph_does_not_take_is_not_offered_again(served: Desk) -> None:
+    served.world.microsoft.faults.append(refusing(401, "InvalidAuthenticationToken", method="POST", path=PATH))
+    refused = await served.ensure()
+    assert refused is not None
+    assert refused.state == "gone"
+    served.pass_time(minutes=1)
+    record = await served.ensure()
+    assert record is not None
+    assert (record.state, served.fresh) == ("live", [True, True])
 
 
 async def test_one_that_cannot_be_ended_is_forgotten_all_the_same(served: Desk) -> None:
@@ -345,6 +559,10 @@ async def test_a_new_certificate_comes_with_the_next_renewal_and_the_earlier_one
 ADA = Subscriber(ACCOUNT, "ada", "monday")
 
 
+def wait(minutes: int) -> str:
+    return (NOW + datetime.timedelta(minutes=minutes)).isoformat()
+
+
 def record(**changes: Any) -> PresenceSubscription:
     usual: dict[str, Any] = {
         "account": ACCOUNT,
@@ -353,13 +571,10 @@ def record(**changes: Any) -> PresenceSubscription:
         "id": "one",
         "application": "app",
         "notification_url": "url",
+        "made_at": wait(0),
         "expires_at": (NOW + datetime.timedelta(minutes=60)).isoformat(),
     }
     return PresenceSubscription(**{**usual, **changes})
-
-
-def wait(minutes: int) -> str:
-    return (NOW + datetime.timedelta(minutes=minutes)).isoformat()
 
 
 @pytest.mark.parametrize(
@@ -369,6 +584,14 @@ def wait(minutes: int) -> str:
         pytest.param(record(), 0, None, id="live"),
         pytest.param(record(), 32, None, id="not yet"),
         pytest.param(record(), 33, "renew", id="in time"),
+        pytest.param(record(made_at=""), 32, None, id="not yet, made before that was recorded"),
+        pytest.param(record(made_at=""), 34, "renew", id="in time, made before that was recorded"),
+        pytest.param(record(expires_at=wait(20)), 10, None, id="not yet, granted for less"),
+        pytest.param(record(expires_at=wait(20)), 11, "renew", id="in time, granted for less"),
+        pytest.param(record(), 60, "create", id="over"),
+        pytest.param(record(state="renew"), 60, "create", id="over, as Graph asked"),
+        pytest.param(record(mark="ada|sunday"), 60, "create", id="over, signed in again"),
+        pytest.param(record(next_try_at=wait(65)), 60, None, id="over, too early"),
         pytest.param(record(state="renew"), 0, "renew", id="as Graph asks"),
         pytest.param(record(state="gone"), 0, "create", id="gone"),
         pytest.param(record(state="asked"), 0, "create", id="unknown"),
@@ -452,3 +675,14 @@ def test_a_few_better_choices_are_not_worth_another_subscription() -> None:
 )
 def test_graph_reaches_https_addresses_only(url: str, expected: bool) -> None:
     assert unreachable(url) == expected
+
+
+async def test_whose_account_signs_in_before_anybody_is_followed_is_told_about_them_at_once(desk: Desk) -> None:
+    await desk.serve()
+    [noor] = await desk.world.staff(1)
+    desk.account = noor
+    assert await desk.ensure() is not None
+    await desk.poll()
+    found = await desk.subscription()
+    assert found is not None
+    assert (found.state, found.users) == ("live", [noor])

@@ -71,6 +71,17 @@ async def test_a_token_is_used_until_shortly_before_its_end(site: Site) -> None:
     assert await site.token() != first
 
 
+async def test_a_new_token_takes_the_place_of_one_that_could_be_used_on(site: Site) -> None:
+    await site.connect(NOOR)
+    first = await site.token()
+    site.later(minutes=1)
+    second = await access_token(site.place, ["User.Read"], site.now, fresh=True)
+    assert second != first
+    assert await who(site, second) == NOOR
+    assert await site.token() == second
+    assert len(await stored(site)) == 3, "of the sign-in, and of each of the two"
+
+
 async def test_each_use_rotates_the_refresh_token(site: Site) -> None:
     await site.connect(NOOR)
     for _ in range(3):
