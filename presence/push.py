@@ -55,10 +55,10 @@ def submit(
     waiter = set(wanted), done
     for object_id in wanted:
         memory.waiters.setdefault(object_id, []).append(waiter)
-    now = stamp(room.now())
+    now = room.now()
     for object_id in wanted:
-        moment = now if heard_at is None else heard_at[object_id]
-        memory.wait(object_id, moment, 0 if turns is None else turns[object_id])
+        moment = stamp(now) if heard_at is None else heard_at[object_id]
+        memory.wait(now, object_id, moment, 0 if turns is None else turns[object_id])
     if memory.pump is not None:
         memory.pump()
     if memory.drain is None or memory.drain.done():
@@ -173,7 +173,8 @@ async def _leave_aside(room: Room, memory: Memory, aside: Collection[str]) -> No
     waiting = [object_id for object_id in aside if object_id not in memory.waiting]
     if waiting:
         memory.trouble.is_aside = True
-        times = min(memory.trouble.users.get(object_id, 1) for object_id in waiting)
+        faulted = [memory.trouble.users[object_id] for object_id in waiting if object_id in memory.trouble.users]
+        times = min((one.times for one in faulted), default=1)
         await _leave(room, memory, min(LONGEST_PAUSE, 10.0 * 2 ** (times - 1)))
         _tell(memory, waiting, is_done=False)
 

@@ -30,6 +30,9 @@ from store.tables import Tables
 
 FRESH = datetime.timedelta(seconds=15)
 """So long the rules are used as they were read."""
+BEHIND = datetime.timedelta(minutes=1)
+"""So long after a write that an extension did not take others come first. In an outage of the PBX it is nobody's own
+fault, and soon forgotten."""
 OPEN = datetime.timedelta(minutes=5)
 """So long a gateway to the PBX is used: then its secret may be another one."""
 
@@ -198,6 +201,13 @@ class Heard:
         """States without a number that were read, the last one last: Graph may send them again."""
 
 
+class Faulted(msgspec.Struct, frozen=True):
+    """So often, and at last then, an extension did not take a write."""
+
+    times: int
+    at: datetime.datetime
+
+
 class Trouble:
     """What is in the way of writing."""
 
@@ -209,8 +219,8 @@ class Trouble:
         self.since: datetime.datetime | None = None
         self.is_aside = False
         """Some were set aside when it wrote the last time, for whom a later poll does it."""
-        self.users: dict[str, int] = {}
-        """Users whose extension did not take the last write, and how often that was so: others come first."""
+        self.users: dict[str, Faulted] = {}
+        """Users whose extension did not take the last write."""
 
 
 class Memory:
@@ -268,9 +278,10 @@ class Memory:
         self._pbx: tuple[Pbx, Settings, datetime.datetime] | None = None
         self._opening = asyncio.Lock()
 
-    def wait(self, object_id: str, heard_at: str, turn: int = 0) -> None:
-        """Have a user wait to be written, as ``Waiting.add``."""
-        is_last = object_id in self.trouble.users
+    def wait(self, now: datetime.datetime, object_id: str, heard_at: str, turn: int = 0) -> None:
+        """Have a user wait to be written, as ``Waiting.add``: behind all others when that has just failed."""
+        faulted = self.trouble.users.get(object_id)
+        is_last = faulted is not None and faulted.at <= now < faulted.at + BEHIND
         self.waiting.add(object_id, "" if is_last else heard_at, 0 if is_last else turn)
 
     async def rules(self, room: Room, now: datetime.datetime) -> Rules:

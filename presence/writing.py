@@ -15,7 +15,7 @@ from pbx.pacing import concurrent_writes
 from pbx.presence import Shown, read_in_full, write_presence
 from presence.hearing import stamp
 from presence.mapping import Current, decide, effective_map, settled
-from presence.room import Memory, Room, Rules
+from presence.room import Faulted, Memory, Room, Rules
 from store.document import Settings
 from store.errors import StoreError
 from store.leases import RUN, Lease
@@ -142,7 +142,7 @@ class Writer:
         self._memory.left_seen = left_at
         for row in await self._room.store.pending():
             if row.is_followed and row.object_id.lower() not in self._in_hand | self.aside:
-                self._memory.wait(row.object_id.lower(), row.heard_at)
+                self._memory.wait(now, row.object_id.lower(), row.heard_at)
         self._go_on()
 
     async def _keep_looking(self) -> None:
@@ -187,11 +187,13 @@ class Writer:
     def _set_aside(self, object_id: str, error: PbxError) -> None:
         """Go on with others: one extension that the PBX fails at keeps nobody else from being written."""
         self._faults += 1
-        self._memory.trouble.users[object_id] = self._memory.trouble.users.get(object_id, 0) + 1
+        users = self._memory.trouble.users
+        times = users[object_id].times + 1 if object_id in users else 1
+        users[object_id] = Faulted(times, self._room.now())
         self.aside.add(object_id)
         if self._faults >= FAULTS:
             self._give_up(object_id, error)
-        elif self._memory.trouble.users[object_id] == 1:
+        elif times == 1:
             log.warning("Presence of a user cannot be written now, others go on: %s", error)
 
     def _give_up(self, object_id: str, error: Exception) -> None:
@@ -219,6 +221,8 @@ class Writer:
         table = effective_map(presence.default_map, user.preference.map)
         current = Current(found.status, found.custom_presence_status or "")
         verdict = decide(user, table, current, presence.respect_manual)
+        if verdict.status is None:
+            self._memory.trouble.users.pop(user.object_id.lower(), None)
         failed = None if verdict.status is None else await self._write(pbx, user, found, verdict.status)
         now = self._room.now()
         after = failed or settled(user, verdict, table, current, stamp(now))

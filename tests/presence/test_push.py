@@ -1,6 +1,7 @@
 """From what was heard to the PBX: once, the newest, in order, at its pace."""
 
 import asyncio
+import datetime
 from typing import Any
 
 import msgspec
@@ -14,7 +15,7 @@ from presence import listing, mapping, push, writing
 from presence.messages import Update
 from presence.poll import carry_out, look_again, poll
 from presence.push import push_pending, submit
-from presence.room import memory_of
+from presence.room import Faulted, memory_of
 from store.document import PresenceChoice, Settings
 from store.errors import LeaseLost, StoreUnavailable
 from store.leases import Lease
@@ -563,12 +564,27 @@ async def test_one_that_the_pbx_fails_at_keeps_nobody_else_waiting(
 async def test_who_failed_last_comes_after_the_others(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     await desk.rules(writes=1)
     ids = await desk.staff(4)
-    memory_of(desk.room).trouble.users[ids[3]] = 1
+    memory_of(desk.room).trouble.users[ids[3]] = Faulted(1, desk.world.now)
+    memory_of(desk.room).trouble.users[ids[1]] = Faulted(9, desk.world.now - datetime.timedelta(minutes=1))
     for one in ids:
         await desk.hear(one, "Away")
     assert not await push_pending(desk.room)
     order = [(await desk.record(one)).pbx_id for one in (ids[2], ids[1], ids[0], ids[3])]
     assert [pbx_id for pbx_id, _ in desk.written()] == order
+
+
+async def test_a_write_that_was_done_without_an_answer_is_no_fault_any_more(desk: Desk) -> None:
+    [noor] = await desk.staff(1)
+    await desk.poll()
+    desk.teams(noor, "Away")
+    await desk.hear(noor, "Away")
+    desk.world.pbx.faults.append(desk.fault("commit_then_drop", "/openapi/v1.0/extension/update"))
+    assert not await submit(desk.room, [noor])
+    assert noor in memory_of(desk.room).trouble.users
+    desk.later(seconds=10)
+    await desk.poll()
+    assert (await desk.record(noor)).is_pending is False
+    assert memory_of(desk.room).trouble.users == {}
 
 
 async def test_a_limit_of_the_pbx_is_that_users_fault_alone(desk: Desk) -> None:
