@@ -8,7 +8,7 @@ import contextlib
 import datetime
 import hashlib
 import logging
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -99,18 +99,30 @@ async def carry_out(room: Room, update: Update) -> list[Update]:
 
 async def _looked(room: Room, rules: Rules, object_ids: Iterable[str], source: Source) -> bool:
     """Ask Graph about users, record and write what is new. ``False`` when something is left."""
+    wanted = [object_id.lower() for object_id in object_ids]
+
+    async def ask(some: Sequence[str]) -> dict[str, str]:
+        return await _recorded(room, rules, some, source)
+
+    together = memory_of(room).heard.looks[source]
+    found = await together.ask(wanted, ask) if wanted else {}
+    pending = {object_id: found[object_id] for object_id in wanted if object_id in found}
+    done = submit(room, pending, pending)
+    await asyncio.wait([done], timeout=PENDING_SECONDS)
+    return done.done() and done.result()
+
+
+async def _recorded(room: Room, rules: Rules, object_ids: Sequence[str], source: Source) -> dict[str, str]:
+    """Ask Graph about users and record what is new. Answers who of them is pending, and when that was heard of."""
     rows = await room.store.some(object_ids)
     followed = [key for key, row in rows.items() if row.is_followed]
     if not followed:
-        return True
+        return {}
     async with await room.open_graph(rules.settings, rules.health) as graph:
         said = await _said(room, graph, followed, source)
     await room.store.change(said, lambda key, row: _heard(row, said[key]))
     rows = await room.store.some(said, shelved=True)  # what was pending before has to be written, too
-    pending = [row for row in rows.values() if row.is_pending and row.is_followed]
-    done = submit(room, [row.object_id for row in pending], {row.object_id: row.heard_at for row in pending})
-    await asyncio.wait([done], timeout=PENDING_SECONDS)
-    return done.done() and done.result()
+    return {key: row.heard_at for key, row in rows.items() if row.is_pending and row.is_followed}
 
 
 async def _poll(room: Room, rules: Rules, *, is_asked: bool = False) -> list[Update]:

@@ -14,6 +14,7 @@ from pbx.client import Pbx
 from pbx.presence import Shown
 from presence.hearing import Said
 from presence.listing import Listing
+from presence.together import Together
 from presence.trust import Trust
 from presence.waiting import Waiting
 from store.document import Settings
@@ -22,7 +23,7 @@ from store.errors import StoreError
 from store.health import Health, HealthStore
 from store.leases import LeaseStore
 from store.links import LinkStore
-from store.presence import KeptUser, PresenceStore, PresenceSubscription, Teams
+from store.presence import KeptUser, PresenceStore, PresenceSubscription, Source, Teams
 from store.secrets import SecretStore
 from store.settings import SettingsStore
 from store.shelf import Shelf
@@ -197,6 +198,8 @@ class Heard:
         """What reading the subscriptions failed with the last time."""
         self.noting: asyncio.Task[None] | None = None
         """Keeps a note in storage while there are late requests."""
+        self.looks: dict[Source, Together[dict[str, str]]] = {"notification": Together(), "poll": Together()}
+        """Questions to Graph about users whom messages name, by what made them."""
         self.unnumbered: dict[str, None] = {}
         """States without a number that were read, the last one last: Graph may send them again."""
 

@@ -47,6 +47,8 @@ LEFT = 0.45
 Graph makes no end less than 45 minutes ahead."""
 LEAST = datetime.timedelta(minutes=1)
 """What Graph ends sooner is not made again before that."""
+BASIC = datetime.timedelta(days=1)
+"""So long a subscription without the presence in it is renewed; then one with it is tried again."""
 CLAIM = datetime.timedelta(minutes=2)
 """Longer than making a subscription takes, with the handshake: meanwhile nobody else tries."""
 PAUSE_MINUTES = (1, 5, 15, 60)
@@ -268,7 +270,7 @@ class _Keeper:
                 await self._gone()
                 return []
             certificate = await current_certificate(self._room.secrets, self._now)
-            is_same = certificate.id == (before.certificate_id or certificate.id)
+            is_same = certificate.id == before.certificate_id or _is_basic(before, self._now)
             known = [user for user in users if user not in before.strangers]
             is_kept = verb == "renew" and is_same and not is_better(before.users, known, rows)
             if is_kept and await self._renew(graph):
@@ -426,6 +428,12 @@ def _new(record: PresenceSubscription, certificate: Certificate | None) -> NewPr
         encryption_certificate=None if certificate is None else certificate.text,
         encryption_certificate_id=None if certificate is None else certificate.id,
     )
+
+
+def _is_basic(record: PresenceSubscription, now: datetime.datetime) -> bool:
+    """Whether Graph did not take the certificate lately: now and then it is offered again."""
+    made = datetime.datetime.fromisoformat(record.since) if record.since else now
+    return not record.certificate_id and now - made < BASIC
 
 
 async def _known(graph: Graph, users: Sequence[str]) -> list[str]:

@@ -386,6 +386,17 @@ async def test_switched_on_it_begins_at_once(desk: Desk) -> None:
     assert desk.shown()["1000"] == "away"
 
 
+async def test_messages_at_once_have_graph_asked_together(desk: Desk) -> None:
+    ids = await desk.world.staff(12)
+    await desk.poll()
+    for one in ids:
+        desk.teams(one, "Busy")
+    before = len(desk.asked())
+    await asyncio.gather(*(carry_out(desk.room, Update(desk.room.id, look=(one,))) for one in ids))
+    assert len(desk.asked()) - before <= 2
+    assert set(desk.shown().values()) == {"away"}
+
+
 # What is in the way
 
 

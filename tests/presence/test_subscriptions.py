@@ -272,6 +272,24 @@ async def test_where_graph_takes_no_certificate_changes_are_announced_without_th
     assert [made["certificate"] for made in at_graph(served)] == [None]
 
 
+async def test_the_certificate_is_offered_again_after_a_while(served: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriptions, "BASIC", datetime.timedelta(minutes=40))
+    refusal = {"error": {"code": "InvalidRequest", "message": "Not now."}}
+    served.world.microsoft.faults.append(Fault(kind="status", method="POST", path=PATH, status=400, body=refusal))
+    first = await served.ensure()
+    assert first is not None
+    served.pass_time(minutes=33)
+    second = await served.ensure()
+    assert second is not None
+    assert (second.id, second.certificate_id, sent(served, "PATCH")) == (first.id, "", 1)
+    served.pass_time(minutes=10)
+    served.signed_in_at = "again"
+    third = await served.ensure()
+    assert third is not None
+    assert third.certificate_id
+    assert [made["id"] for made in at_graph(served)] == [third.id]
+
+
 @pytest.mark.parametrize("code", ["Request_ResourceNotFound", "NotFound", "ExtensionError"])
 @pytest.mark.parametrize("status", [404, 400])
 async def test_who_does_not_exist_any_more_costs_nobody_else_the_announcements(
