@@ -36,7 +36,7 @@ log = logging.getLogger("presence")
 
 SWEEP = datetime.timedelta(minutes=10)
 SWEPT_AGAIN = datetime.timedelta(minutes=1)
-"""After one that failed."""
+"""After one that failed, or before one that notes of processes ask for."""
 AHEAD = datetime.timedelta(minutes=10)
 """What was noted for a later moment than this was noted by a clock that is wrong."""
 EARLY = datetime.timedelta(seconds=2)
@@ -156,6 +156,7 @@ def _due(room: Room, rules: Rules, clock: Clock) -> _Due:
     now, presence, memory = room.now(), rules.settings.presence, memory_of(room)
     digest = _digest(presence)
     is_doubted, noted = split(clock, now)
+    is_doubted = is_doubted and _is_due(clock.swept_at, SWEPT_AGAIN, now)  # under load somebody always is late
     is_changed = bool(clock.rules) and digest != clock.rules
     may_ask = not clock.ask_after or _is_due(clock.ask_after, datetime.timedelta(0), now)
     is_wanted = memory.is_unswept or is_doubted or digest != clock.rules or _is_due(clock.swept_at, SWEEP, now)

@@ -18,6 +18,7 @@ from local.microsoft.presence_sealing import seal
 from local.sample import CLIENT_ID
 from pbx.presence import search_presence
 from presence import intake, listing, push, recorder
+from presence.hearing import stamp
 from presence.intake import LARGEST_BODY, receive
 from presence.messages import Answer, Update
 from presence.poll import carry_out
@@ -330,6 +331,7 @@ async def test_graph_is_asked_only_about_what_was_not_recorded_behind_the_answer
 
     other, memory = desk.process(), memory_of(desk.room)
     await desk.poll(other)
+    desk.later(minutes=1)
     monkeypatch.setattr(PresenceStore, "change", slow)
     monkeypatch.setattr(intake, "RECORD_SECONDS", 0.05)
     desk.teams(noor, "Busy")
@@ -367,7 +369,7 @@ async def test_while_a_late_request_is_open_its_note_stays(
         assert await desk.post([desk.rich(record, noor, name, number)], [desk.token()]) == ACCEPTED
     turns[0].set()
     await asyncio.wait([next(iter(heard.late))])
-    assert await _notes(desk) == {memory_of(desk.room).process}
+    await until(lambda: _notes(desk), {memory_of(desk.room).process})
     monkeypatch.setattr(PresenceStore, "change", change)
     turns[1].set()
     assert heard.noting is not None
@@ -394,6 +396,20 @@ async def test_a_note_that_cannot_be_made_is_for_the_poll_of_this_process(
     assert desk.shown()["1000"] == "away"
 
 
+async def test_while_requests_are_always_late_everybody_is_asked_about_once_a_minute(
+    desk: Desk, record: PresenceSubscription
+) -> None:
+    await desk.poll()
+    store, asked = desk.room.store, len(desk.asked())
+    for _ in range(12):
+        desk.later(seconds=10)
+        kept = await store.clock()
+        doubts = kept.clock.doubts or {"a-process": stamp(desk.world.now)}
+        await store.set_clock(msgspec.structs.replace(kept.clock, doubts=doubts), kept.etag)
+        await desk.poll()
+    assert len(desk.asked()) - asked == 2
+
+
 async def test_who_makes_us_hold_too_much_is_answered_and_graph_is_asked(
     desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,6 +420,7 @@ async def test_who_makes_us_hold_too_much_is_answered_and_graph_is_asked(
         return await change(self, *args)
 
     await desk.poll()
+    desk.later(minutes=1)
     monkeypatch.setattr(PresenceStore, "change", slow)
     monkeypatch.setattr(intake, "RECORD_SECONDS", 0.05)
     assert await desk.post([desk.rich(record, noor, "Busy", "1")], [desk.token()]) == ACCEPTED
