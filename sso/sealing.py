@@ -4,6 +4,7 @@ The shared state ``session-key`` names the version of the secret that counts. Se
 makes a key, and the one whose version is named first wins; so they agree without waiting for each other.
 """
 
+import base64
 import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -70,7 +71,7 @@ async def open_sealed[T](
 ) -> T | None:
     """The content of a cookie; ``None`` when it was not sealed here for this purpose. How long it is good, the content
     itself has to say."""
-    if not cookie or len(cookie) > LONGEST or not cookie.isascii():
+    if not _is_whole(cookie):
         return None
     data = _opened(await _ring(place, now, KEPT), cookie) or _opened(await _ring(place, now, LOOKED_AGAIN), cookie)
     if data is None:
@@ -80,6 +81,16 @@ async def open_sealed[T](
         return msgspec.json.decode(sealed.content, type=kind) if sealed.purpose == purpose else None
     except msgspec.DecodeError:
         return None  # of another version of the bridge
+
+
+def _is_whole(cookie: str) -> bool:
+    """Whether it is spelt as it was given: decoders overlook what stands behind the end, and bits that do not count."""
+    if not cookie or len(cookie) > LONGEST:
+        return False
+    try:
+        return base64.urlsafe_b64encode(base64.urlsafe_b64decode(cookie)).decode() == cookie
+    except ValueError:
+        return False
 
 
 def _opened(ring: Ring, cookie: str) -> bytes | None:

@@ -227,3 +227,13 @@ async def test_a_mass_of_old_sign_ins_makes_nobody_wait(site: Site) -> None:
     await used.sweep(site.now)
     await used.sweep(site.now)
     assert await used.use("old0", site.now - datetime.timedelta(minutes=1)), "in the end all are forgotten"
+
+
+async def test_a_cookie_opens_in_one_spelling_only(site: Site) -> None:
+    _, cookie = await started(site)
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    last = len(cookie.rstrip("=")) - 1
+    others = [cookie[:last] + letter + cookie[last + 1 :] for letter in letters if letter != cookie[last]]
+    for other in (*others, cookie + cookie, cookie + "A", f"{cookie}=", f"{cookie}\n", cookie.replace("-", "+")):
+        assert other == cookie or await site.open(other) is None
+    assert await site.open(cookie) is not None
