@@ -41,9 +41,9 @@ LARGEST_BODY = 1_000_000
 """Bytes; 650 users with everything that belongs to them take less."""
 MOST_ITEMS = 2_500
 """A notification takes 400 bytes at least: more of them are made up, to keep us busy."""
-RECORD_SECONDS = 0.5
+RECORD_SECONDS = 0.4
 """So long proving and recording may take."""
-ANSWER_SECONDS = 0.6
+ANSWER_SECONDS = 0.5
 """So long after the beginning the answer is given, whether the PBX was written to or not."""
 FRESH = datetime.timedelta(seconds=15)
 """So long the records of subscriptions are used as they were read."""
