@@ -12,7 +12,7 @@ import msgspec
 
 from presence.hearing import stamp
 from presence.room import Memory, Room, memory_of
-from store.errors import StoreError
+from store.errors import Changed, StoreError
 from store.presence import Clock
 
 PATIENCE = datetime.timedelta(seconds=15)
@@ -67,3 +67,4 @@ async def _change(room: Room, change: Callable[[Doubts], Doubts]) -> None:
             return
         if await room.store.set_clock(msgspec.structs.replace(kept.clock, doubts=doubts), kept.etag):
             return
+    raise Changed("others change the clock of presence all the time")

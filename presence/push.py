@@ -29,6 +29,7 @@ PENDING_SECONDS = 240.0
 """So long a message of the queue is worked on; what is left is for another one."""
 TRIES = 5
 LONGEST_PAUSE = 600.0
+"""Seconds; so long at most an extension that does not take writes is left alone."""
 BUSY_PAUSE = 60.0
 """Seconds for which nothing is tried again by itself while the PBX is at a heavy task."""
 PATIENCE = datetime.timedelta(minutes=10)

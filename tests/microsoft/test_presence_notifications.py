@@ -125,7 +125,7 @@ async def test_resource_data_is_sealed_for_the_certificate(client: Client, subsc
     (item,) = body["value"]
     content = item["encryptedContent"]
     der = base64.b64decode(made["encryptionCertificate"])
-    assert content["encryptionCertificateThumbprint"] == hashlib.sha1(der).hexdigest().upper()  # noqa: S324
+    assert content["encryptionCertificateThumbprint"] == hashlib.sha1(der).hexdigest().upper()  # noqa: S324 - what Graph uses
     assert content["encryptionCertificateId"] == CERTIFICATE_ID
     assert len(base64.b64decode(content["dataSignature"])) == 32
     assert opened(content) == {

@@ -396,6 +396,27 @@ async def test_a_note_that_cannot_be_made_is_for_the_poll_of_this_process(
     assert desk.shown()["1000"] == "away"
 
 
+async def test_a_note_that_others_are_always_faster_than_is_for_the_poll_of_this_process(
+    desk: Desk, record: PresenceSubscription, noor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.poll()
+    desk.teams(noor, "Busy")
+
+    async def overtaken(*_: Any) -> bool:
+        return False
+
+    with monkeypatch.context() as busy:
+        busy.setattr(PresenceStore, "set_clock", overtaken)
+        busy.setattr(PresenceStore, "change", _slowly_away)
+        busy.setattr(intake, "RECORD_SECONDS", 0.01)
+        assert await desk.post([desk.rich(record, noor, "Busy")], [desk.token()]) == ACCEPTED
+        noting = memory_of(desk.room).heard.noting
+        assert noting is not None
+        await noting
+    await desk.poll()
+    assert desk.shown()["1000"] == "away"
+
+
 async def test_while_requests_are_always_late_everybody_is_asked_about_once_a_minute(
     desk: Desk, record: PresenceSubscription
 ) -> None:

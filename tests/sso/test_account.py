@@ -188,7 +188,7 @@ async def test_what_ends_the_sign_in_is_told_and_not_tried_again(
     site: Site, end: object, words: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await site.connect(NOOR)
-    await end(site)  # type: ignore[operator]
+    await end(site)  # type: ignore[operator]  # parameters come as objects
     assert words in await needed(site)
     found = await read_account(site.place)
     assert found is not None

@@ -40,7 +40,7 @@ def people(draw: st.DrawFn) -> User:
 
 
 def person(**properties: str | None) -> User:
-    return User(id="aaaa0001-0000-4000-8000-000000000001", **properties)  # type: ignore[arg-type]
+    return User(id="aaaa0001-0000-4000-8000-000000000001", **properties)  # type: ignore[arg-type]  # names are chosen by tests
 
 
 def phone(text: str) -> Desired:
